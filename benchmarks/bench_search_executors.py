@@ -35,7 +35,9 @@ def timed(model: ckpttool.Model, data: Path, place: str, workers: int, repeats: 
             how = SearchOptions(grid=True, keep=keep, seeds=1, folds=FOLDS, rope=1.0)
             output = folder / f"{place}_{workers}_{number}"
             began = time.perf_counter()
-            search_reuse(model, data, HEAD, output, options, how, overwrite=True, executor=executor, write=False)
+            search_reuse(
+                model, data, HEAD, output, options=options, how=how, overwrite=True, executor=executor, write=False
+            )
             seconds.append(time.perf_counter() - began)
     return seconds[1:]
 

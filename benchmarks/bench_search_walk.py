@@ -72,7 +72,7 @@ def searched(model: ckpttool.Model, data: Path, grid: bool, folder: Path, clock:
     output = data.with_suffix(".grid" if grid else ".walk")
     how = SearchOptions(grid=grid, seeds=1, rope=1.0 if grid else ROPE)
     with clock.running():
-        return search_reuse(model, data, HEAD, output, options(folder), how, overwrite=True, write=False)
+        return search_reuse(model, data, HEAD, output, options=options(folder), how=how, overwrite=True, write=False)
 
 
 def answer(found: Search) -> Configuration:

@@ -84,7 +84,7 @@ def run(*arguments: object) -> None:
 def share(paths: list[Path], root: Path) -> tuple[int, int]:
     """Return the size of models, and that of a compacted catalogue of them, from which all must be readable."""
     os.environ["CKPTTOOL_ZOO"] = str(root)
-    files = sum(zoo_add(path, f"variant{number}", root).nbytes for number, path in enumerate(paths))
+    files = sum(zoo_add(path, f"variant{number}", root=root).nbytes for number, path in enumerate(paths))
     zoo_compact(root)
     zoo_gc(root=root)
     taken = sum(path.stat().st_size for path in sized(root / "blobs"))

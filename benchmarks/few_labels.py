@@ -96,7 +96,7 @@ class Study:
             base = self.pretrained(way, draw) if way.method else self.of_other_classes(way)
             chosen = self.searched(base, draw) if way.searches else chosen
         if chosen["layers"]:
-            ckpttool.plan_reuse(base, chosen["layers"], self.task.head, seed=draw.seed).write(path, True)
+            ckpttool.plan_reuse(base, chosen["layers"], head=self.task.head, seed=draw.seed).write(path, True)
         else:
             ckpttool.new(self.task.shape, f"{way.layers}; {self.task.head}", path, seed=draw.seed, overwrite=True)
         return Model.open(path), chosen
@@ -133,7 +133,9 @@ class Study:
         """Return the recommendation of a search on the labelled rows, or its best configuration if there is none."""
         options = replace(draw.options, recipe=Recipe(f"adam({RATES[0]})"), valid=None)
         how, path = SearchOptions(seeds=1, probe=False), self.place / "search.ckpt"
-        found = ckpttool.search_reuse(model, draw.path, self.task.head, path, options, how, True, write=False)
+        found = ckpttool.search_reuse(
+            model, draw.path, self.task.head, path, options=options, how=how, overwrite=True, write=False
+        )
         said = found.recommendation
         assert said is not None
         one = said.configuration or said.best

@@ -271,7 +271,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new network 4-8-6-3."""
     path = tmp_path_factory.mktemp("small") / "small.ckpt"
-    new([4], LAYERS, path, Recipe(), seed=1)
+    new([4], LAYERS, path, recipe=Recipe(), seed=1)
     return path
 
 

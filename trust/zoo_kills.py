@@ -44,10 +44,10 @@ from ckpttool.verbs.zoo_tag import zoo_tag
 from ckpttool.verbs.zoo_verify import zoo_verify
 
 CASES: dict[str, Work] = {
-    "add": lambda root: zoo_add("3.safetensors", "new", root, tags=["best"]),
-    "add a revision": lambda root: zoo_add("3.safetensors", "x", root),
-    "add what is there": lambda root: zoo_add("1.safetensors", "same", root),
-    "add what was compacted": lambda root: zoo_add("4.safetensors", "again", root),
+    "add": lambda root: zoo_add("3.safetensors", "new", root=root, tags=["best"]),
+    "add a revision": lambda root: zoo_add("3.safetensors", "x", root=root),
+    "add what is there": lambda root: zoo_add("1.safetensors", "same", root=root),
+    "add what was compacted": lambda root: zoo_add("4.safetensors", "again", root=root),
     "tag": lambda root: zoo_tag("x@1", ["best", "old"], root=root),
     "move": lambda root: zoo_move("x", "y", root),
     "remove": lambda root: zoo_remove("x", root),
@@ -55,7 +55,7 @@ CASES: dict[str, Work] = {
     "gc": lambda root: zoo_gc(root=root),
     "compact": zoo_compact,
     "list": lambda root: zoo_list(root=root),
-    "pull from a bucket": lambda root: zoo_pull(BUCKET, "pulled", root=root, tags=["best"], talk=lambda _: None),
+    "pull from a bucket": lambda root: zoo_pull(BUCKET, entry="pulled", root=root, tags=["best"], talk=lambda _: None),
     "pull from a hub": lambda root: zoo_pull(REPOSITORY, root=root, tags=["best"], talk=lambda _: None),
 }
 AT_POINTS = ("add", "remove", "gc", "pull from a bucket", "pull from a hub")

@@ -44,13 +44,13 @@ def work_on(root: Path, who: str, seed: int, log: Path) -> int:
             number = int(MODEL[0]) if doing == "pull" else number
             said.write(json.dumps([doing, name, number]) + "\n")
             if doing == "add":
-                done: Any = zoo_add(f"{number}.safetensors", name, root).revision
+                done: Any = zoo_add(f"{number}.safetensors", name, root=root).revision
                 held[name] = done
             elif doing == "pull":
-                done = zoo_pull(*SOURCES[seed % len(SOURCES)], name, root, talk=lambda _: None).revision
+                done = zoo_pull(*SOURCES[seed % len(SOURCES)], name=name, root=root, talk=lambda _: None).revision
                 held[name] = done
             elif doing == "both":
-                done = zoo_add(f"{number}.safetensors", "both", root).revision
+                done = zoo_add(f"{number}.safetensors", "both", root=root).revision
             elif doing == "remove":
                 done = zoo_remove(name, root)
                 held.pop(name)

@@ -55,7 +55,7 @@ def _serve(folder: Path, told: int) -> None:
     places = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "HF_ENDPOINT": hub.url}
     os.environ |= places
     fsspec.filesystem("s3").mkdir("shared")
-    zoo_add(MODEL, "pulled", folder / "pushed")
+    zoo_add(MODEL, "pulled", root=folder / "pushed")
     zoo_push("pulled", BUCKET, root=folder / "pushed")
     os.write(told, json.dumps(places).encode())
     os.close(told)

@@ -33,11 +33,11 @@ def make_models(folder: Path, side: int = 40) -> None:
 def make_catalogue(root: Path) -> None:
     """Fill a catalogue: two revisions, something compacted, and something to collect."""
     for number in (4, 5):
-        zoo_add(f"{number}.safetensors", f"compacted{number}", root)
+        zoo_add(f"{number}.safetensors", f"compacted{number}", root=root)
     zoo_compact(root)
-    zoo_add("1.safetensors", "x", root, tags=["old"])
-    zoo_add("2.safetensors", "x", root, tags=["best"])
-    zoo_add("0.safetensors", "gone", root)
+    zoo_add("1.safetensors", "x", root=root, tags=["old"])
+    zoo_add("2.safetensors", "x", root=root, tags=["best"])
+    zoo_add("0.safetensors", "gone", root=root)
     zoo_remove("gone", root)
 
 

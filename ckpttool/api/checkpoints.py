@@ -65,7 +65,16 @@ def edit(
     model = None if like is None else as_path(like)
     target = format_to_write(opened, with_graph, place, to, model)
     plan = edit_verb.plan_edit(
-        opened, _steps(edits), target, slots, allow_truncate, seed, with_graph, lenient, model, shard_bytes
+        opened,
+        _steps(edits),
+        to=target,
+        slots=slots,
+        allow_truncate=allow_truncate,
+        seed=seed,
+        with_graph=with_graph,
+        lenient=lenient,
+        like=model,
+        shard_bytes=shard_bytes,
     )
     return make(plan, place, overwrite, Command.of_call("edit", opened.path or "arrays", output))
 
@@ -102,7 +111,9 @@ def convert(
     place, model = as_path(output), None if like is None else as_path(like)
     target = registry.for_output(place, to, model).NAME
     given = _as_given(source)
-    plan = convert_verb.plan_convert(given, target, layers, drop_slots, lenient, model, shard_bytes)
+    plan = convert_verb.plan_convert(
+        given, target, layers=layers, drop_slots=drop_slots, lenient=lenient, like=model, shard_bytes=shard_bytes
+    )
     return make(plan, place, overwrite, Command.of_call("convert", _named(given), output))
 
 

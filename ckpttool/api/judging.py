@@ -82,8 +82,8 @@ def evaluate(
     return evaluate_verb.evaluate(
         to_run(model, allow_op, ema),
         as_source(data),
-        split,
-        valid,
+        split=split,
+        valid=valid,
         callbacks=reporting(callbacks, verbose),
         group=group,
         seed=seed,
@@ -201,8 +201,8 @@ def diagnose(
     return diagnose_verb.diagnose(
         to_run(model, allow_op),
         as_source(data),
-        rows,
-        valid,
+        rows=rows,
+        valid=valid,
         callbacks=reporting(callbacks, verbose),
         group=group,
         seed=seed,

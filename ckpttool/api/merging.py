@@ -53,7 +53,9 @@ def average(
             raise PlanError("`last` and `latest` are for an `output`")
         return average_surgery.average([as_checkpoint(each) for each in checkpoints], weights, decay, lenient)
     paths = [path_of(each) for each in checkpoints]
-    plan = average_verb.plan_average(paths, as_path(output), weights, decay, last, lenient, latest, to)
+    plan = average_verb.plan_average(
+        paths, as_path(output), weights=weights, decay=decay, last=last, lenient=lenient, latest=latest, to=to
+    )
     return as_checkpoint(make(plan, as_path(output), overwrite, Command.of_call("average", paths[-1], output)))
 
 
@@ -130,5 +132,7 @@ def extract(
         ExistingOutput: the output exists.
     """
     paths = path_of(base), path_of(tuned)
-    plan = extract_verb.plan_extract(*paths, rank, energy, layers, whole, fan_in_fan_out, lenient)
+    plan = extract_verb.plan_extract(
+        *paths, rank=rank, energy=energy, layers=layers, whole=whole, fan_in_fan_out=fan_in_fan_out, lenient=lenient
+    )
     return make(plan, as_path(output), overwrite, Command.of_call("extract", paths[0], output))

@@ -57,7 +57,9 @@ def new(
     configure_by_default("conv2d(" in layers)
     shape = (input_shape,) if isinstance(input_shape, int) else input_shape
     training, objective = recipe_of(settings, recipe), objective_of(settings)
-    plan = new_verb.plan_new(shape, layers, training, seed, objective, classes, to, preprocess)
+    plan = new_verb.plan_new(
+        shape, layers, recipe=training, seed=seed, objective=objective, classes=classes, to=to, preprocess=preprocess
+    )
     return make(plan, as_path(output), overwrite, Command.of_call("new", layers, output))
 
 
@@ -122,21 +124,21 @@ def reuse(
     plan = reuse_verb.plan_reuse(
         opened,
         layers,
-        head,
-        after,
-        None if into is None else as_path(into),
-        freeze,
-        lenient,
-        require,
-        recipe_of(settings, recipe),
-        seed,
-        objective_of(settings),
-        names_of(inputs),
-        labels,
-        classes,
-        to,
-        preprocess,
-        signature,
+        head=head,
+        after=after,
+        into=None if into is None else as_path(into),
+        freeze=freeze,
+        lenient=lenient,
+        require=require,
+        recipe=recipe_of(settings, recipe),
+        seed=seed,
+        objective=objective_of(settings),
+        inputs=names_of(inputs),
+        labels=labels,
+        classes=classes,
+        to=to,
+        preprocess=preprocess,
+        signature=signature,
     )
     return make(plan, as_path(output), overwrite, Command.of_call("reuse", opened.path, output))
 

@@ -84,8 +84,8 @@ def cache(
         to_run(model, allow_op),
         as_source(data),
         freeze,
-        valid,
-        None if root is None else str(root),
+        valid=valid,
+        root=None if root is None else str(root),
         callbacks=reporting(callbacks, verbose),
         augment=settings.get("augment"),
         cache_augment=cache_augment,
@@ -131,7 +131,9 @@ def lr_find(
     """
     asked, told = options_of(settings, options), reporting(callbacks, verbose)
     opened = to_run(model, allow_op, threads=asked.threads)
-    return lr_find_verb.find_learning_rate(opened, as_source(data), asked, low, high, steps, told)
+    return lr_find_verb.find_learning_rate(
+        opened, as_source(data), asked, low=low, high=high, steps=steps, callbacks=told
+    )
 
 
 @takes(TrialKeywords)
@@ -205,12 +207,12 @@ def search(
         as_source(data),
         head,
         as_path(output),
-        asked,
-        how,
-        overwrite,
-        callback,
-        executor,
-        interrupt,
+        options=asked,
+        how=how,
+        overwrite=overwrite,
+        callback=callback,
+        executor=executor,
+        interrupt=interrupt,
         to=to,
         write=write,
     )

@@ -31,8 +31,15 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
     format_, tensors = unmixed(path, lambda: _opened(path))
     metadata = {key: text for key, text in tensors.metadata.items() if key != KEY}
     provenance = Provenance.of_file(SourceFile.of_checkpoint(path, format_, tensors))
-    about = (prefix_of(path), format_.NAME, metadata, tensors.left_out)
-    return Checkpoint(tensors, *about, stated=tensors.kinds, provenance=provenance)
+    return Checkpoint(
+        tensors,
+        prefix_of(path),
+        format=format_.NAME,
+        metadata=metadata,
+        left_out=tensors.left_out,
+        stated=tensors.kinds,
+        provenance=provenance,
+    )
 
 
 def _opened(path: Path) -> tuple[Format, Tensors]:

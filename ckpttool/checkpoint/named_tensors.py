@@ -29,6 +29,7 @@ class NamedTensors(Mapping[str, Tensor]):
         self,
         tensors: Mapping[str, Tensor],
         path: Path | None = None,
+        *,
         format: str | None = None,  # noqa: A002
         metadata: Mapping[str, str] | None = None,
         left_out: tuple[str, ...] = (),
@@ -181,8 +182,18 @@ class NamedTensors(Mapping[str, Tensor]):
         here = {new: (names or {}).get(new, new) for new in tensors}
         origins = {new: self.origins.get(old, old) for new, old in here.items()}
         origins = {new: old for new, old in origins.items() if new != old}
-        about = (self.path, self.format, self.metadata, self.left_out, origins, self._stated)
-        return type(self)(tensors, *about, self.provenance, self._owners, self._averages)
+        return type(self)(
+            tensors,
+            self.path,
+            format=self.format,
+            metadata=self.metadata,
+            left_out=self.left_out,
+            origins=origins,
+            stated=self._stated,
+            provenance=self.provenance,
+            owners=self._owners,
+            averages=self._averages,
+        )
 
     def after(self, edit: str, step: Mapping[str, Any] | None = None) -> Self:
         """Return a copy whose lineage has one more edit, made by this step of a plan."""

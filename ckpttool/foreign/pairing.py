@@ -83,6 +83,7 @@ def pair_weights(
     weights: Checkpoint,
     graph: Graph,
     rules: Sequence[Rule] = (),
+    *,
     scope: str = "",
     lenient: bool = False,
     cast: bool = False,

@@ -101,7 +101,7 @@ def _paired(weights: Checkpoint, network: Network, lenient: bool) -> tuple[Pairi
             f"{draft.open[0]}{more}; `lenient` leaves such tensors as they are in `like`, and "
             "`import` with `suggest` drafts rules for them"
         )
-    pairing = pair_weights(weights, graph, draft.rules(), "", lenient, cast=True, held=alone)
+    pairing = pair_weights(weights, graph, draft.rules(), lenient=lenient, cast=True, held=alone)
     return pairing, [*_about(draft), *notes_about("skipped", pairing.left_out, most=1), *_cast(pairing)]
 
 

@@ -133,7 +133,7 @@ class Model:
         functions = self.graph.header.graph_def.library.function
         if stored_tensors(self.graph) or not (values := FrozenTensors(self.path, self.graph.nodes, functions)):
             return self
-        weights = checkpoint.Checkpoint(values, self.path, "frozen")
+        weights = checkpoint.Checkpoint(values, self.path, format="frozen")
         return Model(self.path, thawed(self.graph), weights, opening=self.opening)
 
 

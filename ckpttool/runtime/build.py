@@ -142,6 +142,7 @@ def with_training(
     trainable: Sequence[str],
     recipe: Recipe,
     seed: int,
+    *,
     span: RunSteps = UNKNOWN_STEPS,
     head: Collection[str] = (),
     taught: Distillation | None = None,

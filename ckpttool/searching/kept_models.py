@@ -61,7 +61,7 @@ class KeptModels:
             restored = [] if scratch else restored_variables(model, Pattern(self.pattern(depth.number)))
             place = place_at(model.graph, depth.layers[-1], depth.tensor)
             objective = options.objective or Objective()
-            put = headed(model, restored, self._head, place, None, None, options.seed, objective)
+            put = headed(model, restored, self._head, place, seed=options.seed, objective=objective)
             fresh = [name for name in stored_tensors(put.graph) if name not in put.kept]
             values = {name: model.checkpoint[name] for name in put.kept}
             values |= fresh_tensors(put.graph, fresh, options.seed, values)

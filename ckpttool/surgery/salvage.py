@@ -93,4 +93,6 @@ def _checkpoint(path: Path, name: str, tensors: Tensors, whole: Mapping[str, Ten
     source = SourceFile.of_checkpoint(path, registry.get(name), tensors)
     edit = f"salvaged {counted(len(whole), 'tensor')}, {lost} lost"
     provenance = Provenance((source,)).then(edit)
-    return Checkpoint(whole, prefix_of(path), name, tensors.metadata, (), stated=tensors.kinds, provenance=provenance)
+    return Checkpoint(
+        whole, prefix_of(path), format=name, metadata=tensors.metadata, stated=tensors.kinds, provenance=provenance
+    )

@@ -57,8 +57,9 @@ def headed(
     restored: Collection[str],
     head: str,
     place: Place,
-    frozen: Pattern | None,
-    recipe: Recipe | None,
+    *,
+    frozen: Pattern | None = None,
+    recipe: Recipe | None = None,
     seed: int,
     objective: Objective,
 ) -> Headed:

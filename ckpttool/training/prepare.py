@@ -119,7 +119,9 @@ def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -
     trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
     head = [variable.op for variable in head_weights(bare, roles.logits)] if options.recipe.l2_sp else []
     taught = distillation_of(bare, roles, options)
-    graph = with_training(importable(bare), str(roles.loss), trained, options.recipe, options.seed, span, head, taught)
+    graph = with_training(
+        importable(bare), str(roles.loss), trained, options.recipe, options.seed, span=span, head=head, taught=taught
+    )
     graph = with_roles(graph, roles)
     return graph, find_roles(graph)
 

@@ -64,6 +64,7 @@ def plan_apply(
     plan: str | Path | Mapping[str, Any],
     sources: Sequence[Source] | Source = (),
     output: str | Path | None = None,
+    *,
     variables: Mapping[str, Value] | None = None,
     with_graph: bool = True,
     to: str | None = None,
@@ -100,7 +101,9 @@ def plan_apply(
     choose = partial(format_to_write, made, with_graph)
     target = choose(Path(output), to, like) if output is not None else to or made.format or "bundle"
     how = Writing(like=like, shard_bytes=shard_bytes)
-    edited = plan_edited(carried.source, carried.edited, [*notes, *carried.notes], target, with_graph, lenient, how)
+    edited = plan_edited(
+        carried.source, carried.edited, [*notes, *carried.notes], target, with_graph, lenient=lenient, how=how
+    )
     told = (ChainMap(*carried.flaws), carried.vocabulary, carried.checks)
     return ApplyPlan(edited.tensors, edited.to, carried.steps, edited.notes, edited.how, edited.graph, *told)
 
@@ -146,7 +149,7 @@ def apply(
     Raises:
         ExistingOutput: the output exists.
     """
-    planned = plan_apply(plan, sources, output, variables, **options)
+    planned = plan_apply(plan, sources=sources, output=output, variables=variables, **options)
     planned.check(output, overwrite)
     shown = plan if isinstance(plan, Path) else "-"
     planned.write(output, overwrite, Command.of_call("apply", shown, output))

@@ -34,6 +34,7 @@ class AveragePlan(CheckpointPlan):
 def plan_average(
     checkpoints: Sequence[Path],
     output: Path | None,
+    *,
     weights: Sequence[float] | None = None,
     decay: float | None = None,
     last: int | None = None,

@@ -31,6 +31,7 @@ def cache(
     model: Model,
     data: Source,
     freeze: str,
+    *,
     valid: int | str | None = None,
     root: str | Path | None = None,
     roles: Mapping[str, str] | None = None,

@@ -39,6 +39,7 @@ class ConvertPlan(CheckpointPlan):
 def plan_convert(
     source: Path | Checkpoint,
     to: str,
+    *,
     layers: str | None = None,
     drop_slots: bool = False,
     lenient: bool = False,

@@ -41,6 +41,7 @@ SEED = 42
 def diagnose(
     model: Model,
     data: Source,
+    *,
     rows: int = 1000,
     valid: int | str | None = None,
     roles: Mapping[str, str] | None = None,

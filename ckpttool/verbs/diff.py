@@ -77,6 +77,7 @@ def compare(
     pattern: str | None,
     slots: bool,
     say: Talk,
+    *,
     html: Path | None = None,
     overwrite: bool = False,
     with_values: bool = False,

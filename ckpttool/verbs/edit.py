@@ -102,6 +102,7 @@ class EditPlan(CheckpointPlan):
 def plan_edit(
     source: Checkpoint,
     steps: Sequence[Step],
+    *,
     to: str = "bundle",
     slots: bool = False,
     allow_truncate: bool = False,
@@ -140,7 +141,9 @@ def plan_edit(
     notes: list[str] = []
     settings = {"slots": slots, "allow_truncate": allow_truncate, "seed": seed}
     edited = apply(described(source, notes.append), steps, settings, lenient)
-    return plan_edited(source, edited, notes, to, with_graph, lenient, Writing(like=like, shard_bytes=shard_bytes))
+    return plan_edited(
+        source, edited, notes, to, with_graph, lenient=lenient, how=Writing(like=like, shard_bytes=shard_bytes)
+    )
 
 
 def plan_edited(
@@ -149,6 +152,7 @@ def plan_edited(
     notes: Sequence[str],
     to: str,
     with_graph: bool,
+    *,
     lenient: bool = False,
     how: Writing = PLAIN,
 ) -> EditPlan:

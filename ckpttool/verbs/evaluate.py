@@ -61,6 +61,7 @@ class Evaluation(Score):
 def evaluate(
     model: Model,
     data: Source,
+    *,
     split: str | None = None,
     valid: int | str | None = None,
     roles: Mapping[str, str] | None = None,

@@ -123,7 +123,8 @@ def plan_export(
         UnknownName: a rule matches nothing, or a variable is missing in the checkpoint.
         PlanError: names, shapes or dtypes do not match.
     """
-    paired = pair_weights(checkpoint.open(like), graph_as_run(Path(model)), rules or [], scope, lenient, cast)
+    graph = graph_as_run(Path(model))
+    paired = pair_weights(checkpoint.open(like), graph, rules or [], scope=scope, lenient=lenient, cast=cast)
     plan = ExportPlan(model, paired, open_checkpoint(model))
     for name, tensor in plan.tensors.items():
         if tensor.shape != plan.like[name].shape:

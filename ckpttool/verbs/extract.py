@@ -117,6 +117,7 @@ def _is_file(path: Path) -> bool:
 def plan_extract(
     base: Path,
     tuned: Path,
+    *,
     rank: int | None = None,
     energy: float = ENERGY,
     layers: str | None = None,

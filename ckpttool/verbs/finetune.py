@@ -60,6 +60,7 @@ def finetune(
     data: Source,
     options: Options,
     output: str | Path,
+    *,
     overwrite: bool = False,
     callbacks: Callbacks = (),
     resume: bool = False,

@@ -119,6 +119,7 @@ class ImportPlan(ModelPlan):
 def plan_import(
     weights: Path,
     into: Path,
+    *,
     rules: list[Rule] | None = None,
     lenient: bool = False,
     cast: bool = False,
@@ -166,7 +167,9 @@ def plan_import(
     if not is_graph and needed:
         raise PlanError(f"{into} is a checkpoint without a graph: `{needed}` needs one")
     alone = None if is_graph else values
-    paired = pair_weights(source, graph, rules or [], scope, lenient, cast, reference is not None, alone)
+    paired = pair_weights(
+        source, graph, rules or [], scope=scope, lenient=lenient, cast=cast, tried=reference is not None, held=alone
+    )
     if alone is not None:
         return FillPlan.of(paired, alone, _notes(paired, alone, into, []))
     graph, changed = with_preprocessed_inputs(graph, preprocess, _kept_with(weights) if preprocess is None else None)

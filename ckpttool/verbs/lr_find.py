@@ -34,6 +34,7 @@ def find_learning_rate(
     model: Model,
     data: Source,
     options: Options,
+    *,
     low: float = 1e-6,
     high: float = 10.0,
     steps: int = 100,

@@ -55,6 +55,7 @@ class NewPlan(ModelPlan):
 def plan_new(
     input_shape: Sequence[int],
     layers: str,
+    *,
     recipe: Recipe | None = None,
     seed: int = 42,
     objective: Objective | None = None,
@@ -89,6 +90,7 @@ def new(
     input_shape: Sequence[int],
     layers: str,
     output: str | Path,
+    *,
     recipe: Recipe | None = None,
     seed: int = 42,
     overwrite: bool = False,
@@ -106,6 +108,15 @@ def new(
         CkptError: the errors of `plan_new` and of the plan's `write`; if the output exists, nothing is built.
     """
     writer_for("", output, to).check(Path(output), overwrite)
-    plan = plan_new(input_shape, layers, recipe, seed, objective, classes, to, preprocess)
+    plan = plan_new(
+        input_shape,
+        layers,
+        recipe=recipe,
+        seed=seed,
+        objective=objective,
+        classes=classes,
+        to=to,
+        preprocess=preprocess,
+    )
     plan.write(output, overwrite, command)
     return plan.rows

@@ -43,6 +43,7 @@ def predict(
     model: Model,
     data: Source,
     output: str | Path,
+    *,
     split: str | None = None,
     valid: int | str | None = None,
     tensor: str | None = None,
@@ -126,6 +127,7 @@ class Predicted(Mapping[str, Array]):
 def predicted(
     model: Model,
     data: Source,
+    *,
     split: str | None = None,
     valid: int | str | None = None,
     tensor: str | None = None,

@@ -66,6 +66,7 @@ def pretrain(
     method: PretrainingMethod,
     output: str | Path,
     options: Options,
+    *,
     shape: Sequence[int] | None = None,
     model: Model | None = None,
     after: str | None = None,

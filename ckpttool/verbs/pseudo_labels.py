@@ -57,6 +57,7 @@ def finetune_in_rounds(
     options: Options,
     output: str | Path,
     pseudo: PseudoLabels,
+    *,
     overwrite: bool = False,
     callbacks: Callbacks = (),
     resume: bool = False,

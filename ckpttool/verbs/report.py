@@ -126,7 +126,7 @@ def judge(model: Model, data: Source, callbacks: Callbacks = (), **reading: Any)
     found = evaluate(model, data, callbacks=callbacks, worst=WORST, **reading)
     reading.pop("split", None)
     try:
-        layers, why = diagnose(model, data, DIAGNOSED, **reading), ""
+        layers, why = diagnose(model, data, rows=DIAGNOSED, **reading), ""
     except CkptError as error:
         layers, why = [], f"Activations are not known: {error}"
     return Judged(str(data), found.as_json(), found.worst, layers, why)

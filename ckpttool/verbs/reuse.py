@@ -78,6 +78,7 @@ class ReusePlan(ModelPlan):
 def plan_reuse(
     model: Model,
     layers: str | None,
+    *,
     head: str | None = None,
     after: str | None = None,
     into: Path | None = None,
@@ -129,9 +130,18 @@ def plan_reuse(
     chosen, frozen = Pattern(layers) if layers else None, Pattern(freeze) if freeze else None
     restored = restored_variables(model, chosen) if chosen else []
     if head:
-        part, trained = _called(model.graph) if signature else model.graph, recipe or Recipe()
-        compared = objective or Objective()
-        plan = _with_head(model, restored, head, after, part, inputs, frozen, trained, seed, compared)
+        plan = _with_head(
+            model,
+            restored,
+            head,
+            _called(model.graph) if signature else model.graph,
+            after=after,
+            inputs=inputs,
+            frozen=frozen,
+            recipe=recipe or Recipe(),
+            seed=seed,
+            objective=objective or Objective(),
+        )
     else:
         target = graph_as_run(into).allowing(model.graph.allowed) if into else model.graph
         plan = _in_graph(model, restored, _fed(target, inputs, labels), frozen, lenient, seed)
@@ -175,8 +185,9 @@ def _with_head(
     model: Model,
     restored: Collection[str],
     head: str,
-    after: str | None,
     graph: Graph,
+    *,
+    after: str | None,
     inputs: Sequence[str],
     frozen: Pattern | None,
     recipe: Recipe,
@@ -192,7 +203,7 @@ def _with_head(
     old = () if after else tuple(about_old_classes(model.graph, restored, head, objective, inputs))
     place = replace(place, why="") if old else place  # other advice on the same
     try:
-        put = headed(model, restored, head, place, frozen, recipe, seed, objective)
+        put = headed(model, restored, head, place, frozen=frozen, recipe=recipe, seed=seed, objective=objective)
     except PlanError as error:
         raise PlanError("; ".join([str(error), *old])) from error
     return ReusePlan(model, put.graph, {name: name for name in put.kept}, put.frozen, seed, (*put.notes, *old))

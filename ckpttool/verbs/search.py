@@ -66,6 +66,7 @@ def search_reuse(
     data: Source,
     head: str,
     output: str | Path,
+    *,
     options: Options | None = None,
     how: SearchOptions | None = None,
     overwrite: bool = False,

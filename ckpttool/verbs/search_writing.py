@@ -58,7 +58,7 @@ def write_found(
         model, options = trials.models.kept(each).model, trials.trainers.options_of(each, found.is_cached(each))
         if options.early_stopping is None:  # as in trials: a few rows that are held out would choose an epoch by chance
             options = replace(options, keep="last")
-        finetune(model, data, options, path, replaced, command=by, to=family)
+        finetune(model, data, options, path, overwrite=replaced, command=by, to=family)
 
     if not others:
         train(chosen, output, to, overwrite, command)
@@ -78,5 +78,5 @@ def told_by(trials: Trials, output: Path, family: str) -> Told | None:
     options = trials.asked.options
     averaged = family != "keras" and bool(options.recipe and options.recipe.ema)  # such a file has only averages
     written = Model.open(output, trials.source.model.graph.allowed, ema=averaged)
-    found = evaluate(written, trials.asked.data, "test", features=options.features, classes=options.classes)
+    found = evaluate(written, trials.asked.data, split="test", features=options.features, classes=options.classes)
     return None if found.accuracy is None else Told(found.accuracy, found.rows, is_written=True)

@@ -16,6 +16,7 @@ from ckpttool.zoo.store import add
 def zoo_add(
     model: Path | str,
     name: str,
+    *,
     root: Path | None = None,
     tags: Sequence[str] = (),
     licence: str | None = None,

@@ -23,6 +23,7 @@ WEB = ("https://", "http://")
 def zoo_pull(
     source: str,
     entry: str | None = None,
+    *,
     name: str | None = None,
     root: Path | None = None,
     tags: Iterable[str] = (),

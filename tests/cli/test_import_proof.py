@@ -89,7 +89,7 @@ def test_from_python_the_proof_raises(small: Path, weights: Path, tmp_path: Path
     rules = [Rule(f"{old}[.]weight", f"{new}/kernel", transform="dense") for old, new in names.items()]
     rules += [Rule(f"{old}[.]bias", f"{new}/bias") for old, new in names.items()]
     torch.save({**torch.load(weights), "2.bias": torch.ones(6)}, weights)
-    planned = plan_import(weights, small, rules, reference=tmp_path / "sample.npz")
+    planned = plan_import(weights, small, rules=rules, reference=tmp_path / "sample.npz")
     with pytest.raises(ReferenceDiffers, match=r"^wrong from hidden2 on \(dnn/hidden2/Elu:0\): "):
         planned.write(tmp_path / "out.ckpt")
     assert not [*tmp_path.glob("*out.ckpt*")]

@@ -200,7 +200,7 @@ def test_a_regression_of_2017_without_a_graph_counts_as_many_digits_as_by_hand(t
     checkpoint.save(
         weights.rename({"regression/W": "digits/kernel", "regression/b": "digits/bias"}), tmp_path / "w.npz"
     )
-    new([784], "digits = dense(10)", tmp_path / "new.ckpt", Recipe())
+    new([784], "digits = dense(10)", tmp_path / "new.ckpt", recipe=Recipe())
     plan_import(tmp_path / "w.npz", tmp_path / "new.ckpt").write(tmp_path / "digits.ckpt")
     score = evaluate(Model.open(tmp_path / "digits.ckpt"), rows)
     small = np.load(rows, allow_pickle=False)

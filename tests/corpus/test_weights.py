@@ -128,7 +128,7 @@ def test_keras_weights_go_into_a_tensorflow_graph_of_the_same_network(kept: str,
         if tensor.shape == weights[kept].shape and "Adam" not in name
     ]
     rules = [Rule(kept, same[0]), *(Rule(name, "") for name in weights if name != kept)]
-    planned = plan_import(COUNTING / "keras_modelB" / "weights.h5", model, rules, lenient=True)
+    planned = plan_import(COUNTING / "keras_modelB" / "weights.h5", model, rules=rules, lenient=True)
     planned.write(tmp_path / "o.ckpt")
     written = open_checkpoint(tmp_path / "o.ckpt")
     assert np.array_equal(written[same[0]].read(), weights[kept].read())

@@ -73,13 +73,13 @@ def test_a_saved_model_goes_through_all_of_it_and_stays_one(
     small: Path, rows: Path, tmp_path: Path, new_session: Any
 ) -> None:
     """Cut and with a new head, trained, frozen; further training equals that of a TensorFlow 1 model."""
-    plan_reuse(Model.open(small), "hidden1", "new = dense(5, relu); out = dense(3)").write(tmp_path / "head.ckpt")
+    plan_reuse(Model.open(small), "hidden1", head="new = dense(5, relu); out = dense(3)").write(tmp_path / "head.ckpt")
     head = tmp_path / "head"
     plan_freeze(Model.open(tmp_path / "head.ckpt"), "hidden1", to="saved-model").write(head)
     session = new_session(tmp_path / "head.ckpt", tmp_path / "head.ckpt")
     np.testing.assert_allclose(called(head, X=X)["logits"], session.run("dnn/out/BiasAdd:0", {"X:0": X}), rtol=1e-6)
 
-    again = plan_reuse(Model.open(head), "hidden1", "other = dense(2)")
+    again = plan_reuse(Model.open(head), "hidden1", head="other = dense(2)")
     assert "removed with the old outputs: the signatures serving_default" in again.notes
     again.write(tmp_path / "other")
     assert called(tmp_path / "other", X=X)["logits"].shape == (60, 2)

@@ -56,7 +56,7 @@ def test_there_between_edits_with_the_graph_and_a_lineage(torch_file, tmp_path):
 
 def test_back_with_what_edits_made(torch_file):
     steps = plan({"on": "model", "scale": "hidden4/kernel=3"}, {"like": "weights"}, {"drop": "hidden1.*"})
-    made = plan_apply(steps, [MODEL, torch_file]).tensors
+    made = plan_apply(steps, sources=[MODEL, torch_file]).tensors
     own = checkpoint.open(MODEL)["hidden4/kernel"].read()
     np.testing.assert_array_equal(made["hidden4.weight"].read(), (3 * own).T)
     assert set(made) == {name for name in checkpoint.open(torch_file) if not name.startswith("hidden1")}
@@ -82,13 +82,13 @@ def test_a_conversion_across_is_such_a_step_of_its_lineage(torch_file, tmp_path)
 )
 def test_what_cannot_be_is_refused(torch_file, steps, message):
     with pytest.raises(ckpttool.CkptError, match=message):
-        plan_apply(plan(*steps), [MODEL, torch_file])
+        plan_apply(plan(*steps), sources=[MODEL, torch_file])
 
 
 def test_lenient_leaves_what_has_no_counterpart(torch_file):
     steps = plan({"on": "weights", "drop": "hidden4.*"}, {**LIKE, "lenient": True})
-    made = plan_apply(steps, [MODEL, torch_file])
+    made = plan_apply(steps, sources=[MODEL, torch_file])
     kept = checkpoint.open(MODEL)["hidden4/kernel"].read()
     np.testing.assert_array_equal(made.tensors["hidden4/kernel"].read(), kept)
     with pytest.raises(PlanError):
-        plan_apply(plan({"on": "weights", "drop": "hidden4.*"}, LIKE), [MODEL, torch_file])
+        plan_apply(plan({"on": "weights", "drop": "hidden4.*"}, LIKE), sources=[MODEL, torch_file])

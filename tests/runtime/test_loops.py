@@ -97,6 +97,6 @@ def test_evaluation_equals_a_session(recurrent: Path, sequences: Path, new_sessi
     assert any(node.op in ENTERS for node in model.graph.nodes.values())
     arrays = np.load(sequences, allow_pickle=False)
     feed = {"X:0": arrays["x_train"], "y:0": arrays["y_train"]}
-    assert evaluate(model, sequences, "train").loss == pytest.approx(
+    assert evaluate(model, sequences, split="train").loss == pytest.approx(
         new_session(recurrent, recurrent).run("loss/loss:0", feed), abs=1e-6
     )

@@ -139,7 +139,7 @@ def rows(tmp_path: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", Loss.known())
 def test_a_model_for_each_objective_is_made_found_and_learns(tmp_path: Path, kind: str) -> None:
-    new([4], "outputs = dense(3)", tmp_path / "new.ckpt", Recipe(), objective=Objective(kind))
+    new([4], "outputs = dense(3)", tmp_path / "new.ckpt", recipe=Recipe(), objective=Objective(kind))
     roles = find_roles(files.load(tmp_path / "new.ckpt"))
     assert (roles.inputs, roles.labels, roles.logits) == (("X:0",), "y:0", "dnn/outputs/BiasAdd:0")
     has_classes = Loss.known()[kind].has_classes

@@ -251,7 +251,7 @@ def test_moving_averages_are_tensorflows(resource: bool, new_network: Any, new_s
         session.run(session.v1.assign(session.v1.train.get_global_step(), 3))
     begun = checkpoint.open(session.save(tmp_path / "begun.ckpt"))
     recipe, span = Recipe("momentum(0.1)", ema=0.6, max_norm="100"), RunSteps(3, 100)
-    graph = with_training(network(new_network, None, resource).export(), "loss/loss:0", WEIGHTS, recipe, 1, span)
+    graph = with_training(network(new_network, None, resource).export(), "loss/loss:0", WEIGHTS, recipe, 1, span=span)
     averages = [each for each in variables(graph).values() if each.is_average]
     assert [(each.name, each.kind, each.owner) for each in averages] == [
         (f"{name}/ExponentialMovingAverage", "slot", name) for name in WEIGHTS

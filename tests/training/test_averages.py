@@ -51,7 +51,7 @@ def test_the_averages_are_judged_and_lie_beside_the_weights(small: Path, data: P
 
 def test_a_file_of_keras_has_the_averages_in_the_places_of_the_weights(data: Path, tmp_path: Path) -> None:
     begun, said = tmp_path / "begun.keras", Said()
-    new([4], "a = dense(5, relu); outputs = dense(3)", begun, Recipe(), seed=1)
+    new([4], "a = dense(5, relu); outputs = dense(3)", begun, recipe=Recipe(), seed=1)
     finetune(Model.open(begun), data, OPTIONS, tmp_path / "out.ckpt", to="ckpt")
     finetune(Model.open(begun), data, OPTIONS, tmp_path / "out.keras", callbacks=said)
     assert any("the file has the averages as weights" in note for note in said.notes)

@@ -28,7 +28,7 @@ LOWER = "hidden1|norm1"
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ours") / "ours.ckpt"
-    new([4], SPEC, path, Recipe(), seed=3)
+    new([4], SPEC, path, recipe=Recipe(), seed=3)
     return path
 
 

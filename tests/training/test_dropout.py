@@ -53,7 +53,7 @@ def test_it_changes_training_and_not_inference(
 
 def test_what_is_trained_with_it_is_evaluated_without(small: Path, data: Path, tmp_path: Path) -> None:
     run = finetune(Model.open(small), data, replace(OPTIONS, dropout="0.5"), tmp_path / "out.ckpt")
-    found = evaluate(Model.open(tmp_path / "out.ckpt"), data, "valid", valid="first:30")
+    found = evaluate(Model.open(tmp_path / "out.ckpt"), data, split="valid", valid="first:30")
     assert found.loss == pytest.approx(run.history[-1].valid_loss)
 
 

@@ -49,7 +49,7 @@ def values(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 def headed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A TensorFlow 1 or Keras network with a new head of two layers."""
     trunk, path = tmp_path / f"trunk.{request.param}", tmp_path / f"headed.{request.param}"
-    new([4], "low = dense(6, relu); outputs = dense(2)", trunk, Recipe(), seed=1)
+    new([4], "low = dense(6, relu); outputs = dense(2)", trunk, recipe=Recipe(), seed=1)
     plan_reuse(Model.open(trunk), "low", head=HEAD).write(path)
     return path
 

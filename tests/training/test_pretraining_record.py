@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Callable[..., Pretrained]:
         np.savez(tmp_path / "rows.npz", x_train=rows, y_train=np.arange(60) % 2)
         method = PretrainingMethod.read(text, "`method`")
         options = replace(OPTIONS, cache_dir=tmp_path / "cache", image_shape=more.pop("image_shape", None))
-        return pretrain(tmp_path / "rows.npz", layers, method, tmp_path / "out.ckpt", options, shape, **more)
+        return pretrain(tmp_path / "rows.npz", layers, method, tmp_path / "out.ckpt", options, shape=shape, **more)
 
     return run
 

@@ -86,7 +86,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A network trained on rows between 0 and 1."""
     shape, spec = NETWORKS[request.param]
     folder = tmp_path_factory.mktemp("trained")
-    new(shape, spec, folder / "new.ckpt", Recipe(), seed=3)
+    new(shape, spec, folder / "new.ckpt", recipe=Recipe(), seed=3)
     options = replace(OPTIONS, freeze=None)
     finetune(Model.open(folder / "new.ckpt"), saved(folder / "rows.npz", shape), options, folder / "model.ckpt")
     return folder / "model.ckpt", shape
@@ -121,7 +121,7 @@ def test_other_rows_in_the_same_scaling_are_not(trained: tuple[Path, Sequence[in
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new dense network with given averages: channels of mean 1 and deviation 2, one with zeros."""
     folder = tmp_path_factory.mktemp("dense")
-    new([16], NETWORKS["dense"][1], folder / "new.ckpt", Recipe(), seed=3)
+    new([16], NETWORKS["dense"][1], folder / "new.ckpt", recipe=Recipe(), seed=3)
     return folder / "new.ckpt"
 
 

@@ -89,7 +89,7 @@ def test_the_loss_is_blended_with_the_teachers_distributions(
     np.savez(tmp_path / "data.npz", **held)
     student, teacher, out = (tmp_path / f"{name}.ckpt" for name in ("student", "teacher", "out"))
     for path, seed in ((student, 1), (teacher, 2)):
-        new([4], LAYERS, path, Recipe(), seed=seed, objective=Objective(kind))
+        new([4], LAYERS, path, recipe=Recipe(), seed=seed, objective=Objective(kind))
     options = replace(OPTIONS, teacher=teacher, freeze="hidden" if cache else None, cache=cache, cache_dir=tmp_path)
     said = Said()
     finetune(Model.open(student), tmp_path / "data.npz", options, out, callbacks=said)
@@ -130,8 +130,8 @@ def test_the_teacher_may_be_a_file_of_keras_with_a_softmax(small: Path, data: Pa
 
 
 def test_what_cannot_teach_is_refused(small: Path, data: Path, tmp_path: Path) -> None:
-    new([4], "outputs = dense(2)", tmp_path / "two.ckpt", Recipe())
-    new([4], "outputs = dense(1)", tmp_path / "number.ckpt", Recipe(), objective=Objective("mse"))
+    new([4], "outputs = dense(2)", tmp_path / "two.ckpt", recipe=Recipe())
+    new([4], "outputs = dense(1)", tmp_path / "number.ckpt", recipe=Recipe(), objective=Objective("mse"))
     out, model = tmp_path / "out.ckpt", Model.open(small)
     with pytest.raises(DataError, match=r"gives \[2\] numbers for a row, .* has \[3\]"):
         finetune(model, data, replace(OPTIONS, teacher=tmp_path / "two.ckpt"), out)

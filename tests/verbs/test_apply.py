@@ -64,17 +64,17 @@ def test_a_plan_is_a_file_a_dictionary_or_text(source, tmp_path):
         apply(plan, [source], tmp_path / f"{number}.npz")
         assert list(ckpttool.open(tmp_path / f"{number}.npz")) == ["out/kernel", "out/bias"]
     with pytest.raises(FormatError, match="the plan: not valid TOML: Invalid value"):
-        plan_apply("step = [", [source])
+        plan_apply("step = [", sources=[source])
     with pytest.raises(UnknownName, match=r"^step 2 \(line 3\): .*nope"):
-        plan_apply('[[step]]\nkeep = "fc"\n[[step]]\ndrop = "nope"\n', [source])
+        plan_apply('[[step]]\nkeep = "fc"\n[[step]]\ndrop = "nope"\n', sources=[source])
 
 
 def test_sources_are_also_checkpoints_and_arrays_in_memory(source, tmp_path):
     tuned = {name: tensor.read() + 2 for name, tensor in ckpttool.open(source).items()}
     for alone in (source, str(source), ckpttool.open(source), tuned):
-        assert list(plan_apply({"step": STEPS}, alone).tensors) == ["out/kernel", "out/bias"]
+        assert list(plan_apply({"step": STEPS}, sources=alone).tensors) == ["out/kernel", "out/bias"]
     plan = {"sources": ["base", "tuned"], "step": [{"average": ["base", "tuned"]}]}
-    made = plan_apply(plan, [ckpttool.open(source).scale("fc/kernel", 3), tuned]).tensors
+    made = plan_apply(plan, sources=[ckpttool.open(source).scale("fc/kernel", 3), tuned]).tensors
     assert {name: tensor.read().tolist() for name, tensor in made.items()} == {
         "fc/kernel": [[3.0] * 3] * 2,
         "fc/bias": [1.0] * 3,
@@ -87,7 +87,7 @@ def test_paths_in_a_plan_are_beside_it(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "other")
     assert list(plan_apply("../plan.toml").tensors) == ["fc/kernel"]
     with pytest.raises(FormatError, match="not valid TOML"):
-        plan_apply(source, [source])
+        plan_apply(source, sources=[source])
 
 
 def test_the_graph_follows_what_edits_did(tmp_path):

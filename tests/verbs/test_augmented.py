@@ -33,7 +33,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     path = tmp_path_factory.mktemp("model") / "model.ckpt"
-    new([36], "hidden1 = dense(12, relu); outputs = dense(2)", path, Recipe(), seed=1)
+    new([36], "hidden1 = dense(12, relu); outputs = dense(2)", path, recipe=Recipe(), seed=1)
     return Model.open(path)
 
 

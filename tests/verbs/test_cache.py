@@ -102,7 +102,7 @@ def test_a_random_cut_is_refused_with_the_reason(foreign: Callable[..., Path], d
 
 
 def test_the_features_of_a_split_are_its_rows(model: Model, data: Path, tmp_path: Path) -> None:
-    features = cache(model, data, "hidden1", 50, tmp_path)
+    features = cache(model, data, "hidden1", valid=50, root=tmp_path)
     splits = Bound.of(model).with_training_rows(data, HeldOut(50), None).splits
     (whole,) = features.arrays.values()
     for split, rows in zip(splits, (slice(0, 250), slice(250, 300)), strict=True):

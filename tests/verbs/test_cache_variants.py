@@ -19,7 +19,7 @@ FIRST = f"first:{VALID}"
 
 
 def filled(model: Model, data: Path, root: Path, augment: str = TEXT, variants: int = 3, seed: int = 9) -> Features:
-    return cache(model, data, "hidden1", FIRST, root, augment=augment, cache_augment=variants, seed=seed)
+    return cache(model, data, "hidden1", valid=FIRST, root=root, augment=augment, cache_augment=variants, seed=seed)
 
 
 def test_each_variant_is_what_the_frozen_layers_make_of_the_augmented_rows(
@@ -78,16 +78,26 @@ def test_all_that_is_drawn_from_is_in_the_key(model: Model, data: Path, tmp_path
         filled(model, data, tmp_path, variants=2),
         filled(model, data, tmp_path, seed=10),
         filled(model, data, tmp_path, "shift(0.25); flip(); brightness(0.2)"),
-        cache(model, data, "hidden1", FIRST, tmp_path, augment=TEXT, cache_augment=3, seed=9, image_shape=(4, 1)),
-        cache(model, data, "hidden1", FIRST, tmp_path),
+        cache(
+            model,
+            data,
+            "hidden1",
+            valid=FIRST,
+            root=tmp_path,
+            augment=TEXT,
+            cache_augment=3,
+            seed=9,
+            image_shape=(4, 1),
+        ),
+        cache(model, data, "hidden1", valid=FIRST, root=tmp_path),
     ]
     assert not any(other.hit for other in others)
     assert len({features.entry.path for features in (first, respelled, *others)}) == 6
 
 
 def test_the_seed_is_in_no_other_key(model: Model, data: Path, tmp_path: Path) -> None:
-    plain = cache(model, data, "hidden1", FIRST, tmp_path)
-    assert cache(model, data, "hidden1", FIRST, tmp_path, seed=10).hit
+    plain = cache(model, data, "hidden1", valid=FIRST, root=tmp_path)
+    assert cache(model, data, "hidden1", valid=FIRST, root=tmp_path, seed=10).hit
     assert plain.summary().keys() == {"path", "rows", "bytes", "hit"}
 
 

@@ -19,7 +19,7 @@ Change = Callable[[str, Any], Any]
 
 def made(spec: str, path: Path, change: Change) -> Model:
     """A network 4 - ... - 3 whose values are changed by name."""
-    new([4], spec, path, Recipe(), seed=1)
+    new([4], spec, path, recipe=Recipe(), seed=1)
     values = {name: change(name, tensor.read()) for name, tensor in checkpoint.open(path).items()}
     checkpoint.save(values, path, format="bundle", overwrite=True)
     return Model.open(path)
@@ -93,7 +93,7 @@ def test_a_layer_that_is_all_dead_gives_nothing_below_it_a_gradient(data: Path, 
 
 def test_gradients_are_those_of_tensorflow(model: Model, small: Path, data: Path, new_session: Any) -> None:
     rows = 150
-    found = {row.layer: row for row in diagnose(model, data, rows, valid="last:10%")}
+    found = {row.layer: row for row in diagnose(model, data, rows=rows, valid="last:10%")}
     arrays = np.load(data, allow_pickle=False)
     numbers = np.unique(np.linspace(0, 269, rows).astype(int))
     feed = {"X:0": arrays["x_train"][numbers], "y:0": arrays["y_train"][numbers]}

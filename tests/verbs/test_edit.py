@@ -32,7 +32,7 @@ def adam(new_network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan(path: Path, *steps: tuple[str, str], to: str = "bundle", **settings: Any) -> EditPlan:
-    return plan_edit(checkpoint.open(path), [Step(*step) for step in steps], to, **settings)
+    return plan_edit(checkpoint.open(path), [Step(*step) for step in steps], to=to, **settings)
 
 
 def batch(path: Path) -> dict[str, Any]:
@@ -295,8 +295,10 @@ def test_what_is_read_back_is_the_graph_that_was_planned(tmp_path: Path) -> None
 def test_a_network_of_keras_needs_what_was_folded_into_others() -> None:
     ckpt = checkpoint.Checkpoint.of({"fc.weight_g": np.ones((2, 1)), "fc.weight_v": np.ones((2, 4))})
     with pytest.raises(PlanError, match=r"a network of Keras needs fc.weight_g, .*: write a file of weights, such as"):
-        plan_edit(ckpt, [Step("fold-parametrisations")], "keras")
-    assert plan_edit(ckpt, [Step("fold-parametrisations")], "npz").notes == ("now in others: fc.weight_g, fc.weight_v",)
+        plan_edit(ckpt, [Step("fold-parametrisations")], to="keras")
+    assert plan_edit(ckpt, [Step("fold-parametrisations")], to="npz").notes == (
+        "now in others: fc.weight_g, fc.weight_v",
+    )
 
 
 def test_a_graph_does_not_follow_parts_and_layouts() -> None:

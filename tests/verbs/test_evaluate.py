@@ -68,7 +68,7 @@ def objective_rows(kind: str) -> tuple[Any, Any]:
 def judged(request: pytest.FixtureRequest, tmp_path: Path, new_session: Any) -> tuple[str, dict[str, Any], Any, Any]:
     """An objective, the result for a model with it, and the labels and logits of a plain session."""
     kind, path = request.param, tmp_path / "new.ckpt"
-    new([4], "outputs = dense(3)", path, Recipe(), objective=Objective(kind))
+    new([4], "outputs = dense(3)", path, recipe=Recipe(), objective=Objective(kind))
     x, y = objective_rows(kind)
     np.savez(tmp_path / "rows.npz", x=x, y=y)
     logits = new_session(path, path).run("dnn/outputs/BiasAdd:0", {"X:0": x})

@@ -19,7 +19,7 @@ NAMES = ["a", "b", "c"]
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three dense layers of four units."""
     path = tmp_path_factory.mktemp("square") / "square.ckpt"
-    new([4], "a = dense(4, tanh); b = dense(4, tanh); c = dense(4)", path, Recipe())
+    new([4], "a = dense(4, tanh); b = dense(4, tanh); c = dense(4)", path, recipe=Recipe())
     return Path(f"{path}.meta")
 
 
@@ -65,7 +65,9 @@ def test_what_a_rule_says_is_not_tried(graph: Path, tmp_path: Path) -> None:
     from ckpttool.foreign.rules import Rule
 
     weights, reference = made(tmp_path, "abc", ["c"])
-    planned = plan_import(weights, graph, [Rule("(.*)/kernel", r"\1/kernel", transform="dense")], reference=reference)
+    planned = plan_import(
+        weights, graph, rules=[Rule("(.*)/kernel", r"\1/kernel", transform="dense")], reference=reference
+    )
     assert [note for note in planned.notes if "reference" in note] == []
 
 

@@ -56,7 +56,7 @@ def test_the_rates_are_those_in_the_graph(model: Model, data: Path, monkeypatch:
         return take(training, *where)
 
     monkeypatch.setattr(Trainer, "take", heard)
-    curve = find_learning_rate(model, data, OPTIONS, 1e-5, 1e-1, 21)
+    curve = find_learning_rate(model, data, OPTIONS, low=1e-5, high=1e-1, steps=21)
     np.testing.assert_allclose(found, [point.rate for point in curve.points], rtol=1e-4)
     np.testing.assert_allclose(found, [10 ** (-5 + number / 5) for number in range(21)], rtol=1e-4)
 
@@ -64,7 +64,7 @@ def test_the_rates_are_those_in_the_graph(model: Model, data: Path, monkeypatch:
 def test_the_first_loss_is_that_of_a_run_with_the_first_rate(model: Model, data: Path, tmp_path: Path) -> None:
     """Steps are those of `finetune`: with a nearly constant rate, the losses of an epoch have its mean."""
     options = replace(OPTIONS, epochs=1)
-    curve = find_learning_rate(model, data, options, 0.1, 0.1000001, 9)
+    curve = find_learning_rate(model, data, options, low=0.1, high=0.1000001, steps=9)
     run = finetune(model, data, replace(options, recipe=Recipe(lr="0.1")), tmp_path / "out.ckpt")
     assert np.mean(losses(curve)) == pytest.approx(run.history[0].loss, rel=1e-4)
 
@@ -125,14 +125,14 @@ def test_a_quadratic_diverges_where_its_curvature_says(regression: tuple[Path, P
     """
     path, rows, curvature = regression
     options = Options(batch_size=150, roles={"loss": "loss", "labels": "y"})
-    curve = find_learning_rate(Model.open(path), rows, options, 1e-4, 10, 300)
+    curve = find_learning_rate(Model.open(path), rows, options, low=1e-4, high=10, steps=300)
     assert curve.diverged is not None and curve.suggestion is not None
     assert 1 <= curve.diverged / (2 / curvature) < 2
     assert 0.01 < curve.suggestion / (2 / curvature) < 0.5
 
 
 def test_a_loss_that_is_no_number_ends_the_test(model: Model, data: Path) -> None:
-    curve = find_learning_rate(model, data, OPTIONS, 1e20, 1e30, 30)
+    curve = find_learning_rate(model, data, OPTIONS, low=1e20, high=1e30, steps=30)
     assert curve.diverged is not None
     assert len(curve.points) < 5
     assert np.isfinite(losses(curve)).all()
@@ -168,4 +168,4 @@ def test_what_does_not_go_with_a_rate_that_grows(model: Model, data: Path, optio
 )  # fmt: skip
 def test_ranges_that_are_none(model: Model, data: Path, low: float, high: float, steps: int) -> None:
     with pytest.raises(PlanError, match="expected two steps or more, from a rate above 0 to one at most 1e30 times"):
-        find_learning_rate(model, data, OPTIONS, low, high, steps)
+        find_learning_rate(model, data, OPTIONS, low=low, high=high, steps=steps)

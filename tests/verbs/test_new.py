@@ -14,7 +14,7 @@ from ckpttool.verbs.new import new, plan_new
 
 
 def test_the_graph_has_every_role(tmp_path: Path) -> None:
-    rows = new([4], "hidden1 = dense(5, tanh); outputs = dense(3)", tmp_path / "new.ckpt", Recipe("momentum"))
+    rows = new([4], "hidden1 = dense(5, tanh); outputs = dense(3)", tmp_path / "new.ckpt", recipe=Recipe("momentum"))
     assert [row.target for row in rows] == ["hidden1/kernel", "hidden1/bias", "outputs/kernel", "outputs/bias"]
     assert not any(row.source for row in rows)
     roles = find_roles(files.load(tmp_path / "new.ckpt"))
@@ -24,7 +24,7 @@ def test_the_graph_has_every_role(tmp_path: Path) -> None:
 
 
 def test_slots_start_at_zero_biases_too(tmp_path: Path) -> None:
-    new([4], "outputs = dense(3)", tmp_path / "new.ckpt", Recipe("momentum"))
+    new([4], "outputs = dense(3)", tmp_path / "new.ckpt", recipe=Recipe("momentum"))
     found = checkpoint.open(tmp_path / "new.ckpt")
     weights = {f"outputs/{part}{slot}" for part in ("kernel", "bias") for slot in ("", "/Momentum")}
     assert set(found) == {*weights, "global_step"}
@@ -35,7 +35,7 @@ def test_slots_start_at_zero_biases_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
 def test_any_seed_will_do(tmp_path: Path, seed: int) -> None:
     for name in ("a", "b"):
-        new([40], "outputs = dense(30)", tmp_path / name, Recipe(), seed)
+        new([40], "outputs = dense(30)", tmp_path / name, recipe=Recipe(), seed=seed)
     a, b = (checkpoint.open(tmp_path / name)["outputs/kernel"].read() for name in "ab")
     np.testing.assert_array_equal(a, b)
     assert a.std() > 0.1
@@ -44,11 +44,11 @@ def test_any_seed_will_do(tmp_path: Path, seed: int) -> None:
 def test_nothing_is_built_for_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "new.ckpt.index").write_text("mine")
     with pytest.raises(ExistingOutput, match=r"new.ckpt.index exists already; `overwrite` replaces it"):
-        new([4], "this is not a SPEC", tmp_path / "new.ckpt", Recipe())
+        new([4], "this is not a SPEC", tmp_path / "new.ckpt", recipe=Recipe())
     with pytest.raises(MissingFile, match="none does not exist; `mkdir -p"):
-        new([4], "this is not a SPEC", tmp_path / "none" / "new.ckpt", Recipe())
+        new([4], "this is not a SPEC", tmp_path / "none" / "new.ckpt", recipe=Recipe())
     with pytest.raises(CkptError):
-        new([4], "this is not a SPEC", tmp_path / "other.ckpt", Recipe())
+        new([4], "this is not a SPEC", tmp_path / "other.ckpt", recipe=Recipe())
     assert [path.name for path in tmp_path.iterdir()] == ["new.ckpt.index"]
 
 

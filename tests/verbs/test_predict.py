@@ -80,7 +80,7 @@ def test_a_csv_says_the_same(model: Model, x: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", Loss.known())
 def test_what_is_said_follows_from_the_objective(kind: str, x: Any, tmp_path: Path, new_session: Any) -> None:
     path = tmp_path / "new.ckpt"
-    new([4], "outputs = dense(3)", path, Recipe(), objective=Objective(kind))
+    new([4], "outputs = dense(3)", path, recipe=Recipe(), objective=Objective(kind))
     logits = new_session(path, path).run(LOGITS, {"X:0": x})
     predict(Model.open(path), tmp_path / "rows.npz", tmp_path / "out.npz")
     expected = {

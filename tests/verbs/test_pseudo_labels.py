@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "few.npz", **{f"{n}_{k}": v for k, both in named.items() for n, v in zip("xy", both, strict=True)}
     )
     np.savez(folder / "many.npz", x_train=np.concatenate([few[0], valid[0][:5], many[0]]), y_train=np.full(313, 7))
-    new([2], "outputs = dense(2)", folder / "network.ckpt", Recipe(), seed=1)
+    new([2], "outputs = dense(2)", folder / "network.ckpt", recipe=Recipe(), seed=1)
     return folder
 
 
@@ -194,7 +194,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(train: Train, tmp_pat
 
 def test_one_output_is_a_class_or_not(train: Train, folder: Path, tmp_path: Path) -> None:
     """A sigmoid's labels are 0 and 1; the output is of the requested family."""
-    new([2], "outputs = dense(1)", folder / "one.keras", Recipe(), seed=1, objective=Objective("sigmoid"))
+    new([2], "outputs = dense(1)", folder / "one.keras", recipe=Recipe(), seed=1, objective=Objective("sigmoid"))
     done = train("out.keras", "one.keras", pseudo={"rounds": 1, "share": 0.2}, options={"epochs": 2})
     assert done.rounds[1]["classes"].keys() == {"0", "1"} and 60 <= done.rounds[1]["rows"] <= 62
     import keras
@@ -218,7 +218,15 @@ def test_what_makes_no_sense_is_refused(train: Train, pseudo: dict[str, Any], me
 
 
 def test_numbers_are_no_classes(train: Train, folder: Path, tmp_path: Path) -> None:
-    new([2], "outputs = dense(1)", folder / "mse.ckpt", Recipe(), seed=1, objective=Objective("mse"), overwrite=True)
+    new(
+        [2],
+        "outputs = dense(1)",
+        folder / "mse.ckpt",
+        recipe=Recipe(),
+        seed=1,
+        objective=Objective("mse"),
+        overwrite=True,
+    )
     with pytest.raises(PlanError, match=r"mse\.ckpt: `pseudo_label` is for classification; the outputs are numbers"):
         train(model="mse.ckpt")
     np.savez(tmp_path / "wide.npz", x_train=np.zeros((20, 3), np.float32))

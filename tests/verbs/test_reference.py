@@ -51,7 +51,7 @@ def reference(keras_model: Any, values: dict[str, Array]) -> dict[str, Array]:
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("fresh") / "fresh.ckpt"
-    new([5, 5, 2], LAYERS, path, Recipe())
+    new([5, 5, 2], LAYERS, path, recipe=Recipe())
     return files.load(path)
 
 

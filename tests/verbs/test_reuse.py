@@ -22,7 +22,7 @@ def test_moving_averages_come_along_and_go_on(
 ) -> None:
     """The training op of the head does not run UPDATE_OPS by itself; they are in the graph, and run."""
     source, out = foreign("batch_norm", functional), tmp_path / "out.ckpt"
-    planned = plan_reuse(Model.open(source), "hidden[12]", HEAD, after="hidden2/norm")
+    planned = plan_reuse(Model.open(source), "hidden[12]", head=HEAD, after="hidden2/norm")
     planned.write(out)
     parts = ("kernel", "bias", "norm/gamma", "norm/beta", "norm/moving_mean", "norm/moving_variance")
     assert set(planned.sources) == {f"hidden{n}/{part}" for n in (1, 2) for part in parts}
@@ -38,7 +38,7 @@ def test_moving_averages_come_along_and_go_on(
 
 
 def test_the_head_goes_where_the_last_reused_layer_ends(model: Model) -> None:
-    planned = plan_reuse(model, "hidden1", HEAD)
+    planned = plan_reuse(model, "hidden1", head=HEAD)
     (matmul,) = [name for name in planned.graph.nodes if name.endswith("new/MatMul")]
     assert matmul == "dnn/new/MatMul"
     assert str(planned.graph.inputs(matmul)[0]) == "dnn/hidden1/Relu:0"
@@ -59,14 +59,16 @@ def test_an_activation_outside_of_its_layers_scope_comes_along(
         X, y, _ = net.inputs()
         activated = getattr(net.tf.nn, activation)(net.dense(X, 5, "hidden", relu=False))
         net.classify(net.dense(activated, 3, "outputs", relu=False), y, net.v1.train.GradientDescentOptimizer(0.1))
-    planned = plan_reuse(Model.open(net.save(tmp_path / "model.ckpt")), "hidden", HEAD)
+    planned = plan_reuse(Model.open(net.save(tmp_path / "model.ckpt")), "hidden", head=HEAD)
     (matmul,) = [name for name in planned.graph.nodes if name.endswith("new/MatMul")]
     assert str(planned.graph.inputs(matmul)[0]) == below
     assert planned.notes[: len(notes)] == notes
 
 
 def test_the_optimizer_is_the_one_that_is_asked_for(model: Model, tmp_path: Path) -> None:
-    planned = plan_reuse(model, "hidden1", HEAD, freeze="hidden1", recipe=Recipe("momentum", lr="0.05", clip_value=1.0))
+    planned = plan_reuse(
+        model, "hidden1", head=HEAD, freeze="hidden1", recipe=Recipe("momentum", lr="0.05", clip_value=1.0)
+    )
     planned.write(tmp_path / "out.ckpt")
     assert set(checkpoint.open(tmp_path / "out.ckpt")) == {
         *("hidden1/kernel", "hidden1/bias", "new/kernel", "new/bias"),
@@ -78,7 +80,7 @@ def test_the_optimizer_is_the_one_that_is_asked_for(model: Model, tmp_path: Path
 
 def test_one_seed_one_head(model: Model, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        plan_reuse(model, "hidden[12]", HEAD, seed=seed).write(tmp_path / name)
+        plan_reuse(model, "hidden[12]", head=HEAD, seed=seed).write(tmp_path / name)
     a, b, c = (checkpoint.open(tmp_path / name)["new/kernel"].read() for name in "abc")
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
@@ -93,7 +95,7 @@ def test_a_graph_and_its_checkpoint_may_disagree(small: Path, tmp_path: Path) ->
     for arguments in ({"head": HEAD}, {}):
         with pytest.raises(PlanError, match=r"less.ckpt: the graph has hidden2/bias, the checkpoint does not"):
             plan_reuse(model, "hidden[12]", **arguments)
-    plan_reuse(model, "hidden1", HEAD).write(tmp_path / "out.ckpt")
+    plan_reuse(model, "hidden1", head=HEAD).write(tmp_path / "out.ckpt")
 
 
 def test_another_dtype_in_the_target_is_named(new_network: Any, model: Model, tmp_path: Path) -> None:
@@ -108,8 +110,8 @@ def test_another_dtype_in_the_target_is_named(new_network: Any, model: Model, tm
 
 def test_names_that_are_none_are_told_before_anything_is_built(model: Model) -> None:
     with pytest.raises(UnknownName, match=r"no layer hiden; nearest: hidden2, hidden1"):
-        plan_reuse(model, "hidden1", HEAD, after="hiden")
+        plan_reuse(model, "hidden1", head=HEAD, after="hiden")
     with pytest.raises(UnknownName, match="pattern 'hiden1' matches nothing; nearest: hidden1"):
         plan_reuse(model, "hiden1")
     with pytest.raises(GraphError, match="the head names a layer hidden1, which is below the cut"):
-        plan_reuse(model, "hidden1", "hidden1 = dense(3)")
+        plan_reuse(model, "hidden1", head="hidden1 = dense(3)")

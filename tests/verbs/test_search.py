@@ -57,7 +57,7 @@ class Trials(SearchCallback):
 
 def search(folder: Path, output: Path, options: Options, how: SearchOptions = HOW, **more: Any) -> Any:
     return search_reuse(
-        Model.open(folder / "net.ckpt"), folder / "rows.npz", "new = dense(2)", output, options, how, **more
+        Model.open(folder / "net.ckpt"), folder / "rows.npz", "new = dense(2)", output, options=options, how=how, **more
     )
 
 
@@ -86,7 +86,9 @@ def test_rows_are_set_apart_to_tell_the_result_where_the_file_has_none_to_test(
     with np.load(folder / "rows.npz") as arrays:
         np.savez(tmp_path / "rows.npz", x_train=arrays["x_train"], y_train=arrays["y_train"])
     how, model = SearchOptions(seeds=1, folds=2, rope=1.0, keep="1", freeze="0"), Model.open(folder / "net.ckpt")
-    found = search_reuse(model, tmp_path / "rows.npz", "new = dense(2)", tmp_path / "best.ckpt", options, how)
+    found = search_reuse(
+        model, tmp_path / "rows.npz", "new = dense(2)", tmp_path / "best.ckpt", options=options, how=how
+    )
     assert (found.told.rows, found.rows.choosing.rows) == (24, 96)
     assert found.lines()[-1].startswith("the model trained on the selection data has an accuracy of")
 

@@ -54,7 +54,12 @@ def test_features_are_those_of_a_session(small: Path, data: Path, new_session: A
 
 
 def test_space_is_pooled_and_the_input_is_not(images: Path, tmp_path: Path) -> None:
-    new([8, 8, 1], CONVOLUTIONAL.replace("outputs", "flat = flatten(); outputs"), tmp_path / "conv.ckpt", Recipe())
+    new(
+        [8, 8, 1],
+        CONVOLUTIONAL.replace("outputs", "flat = flatten(); outputs"),
+        tmp_path / "conv.ckpt",
+        recipe=Recipe(),
+    )
     found = search_quick(Model.open(tmp_path / "conv.ckpt"), images)
     facts = [(each.features.shape, each.features.width, each.features.pooled) for each in found.ranking.depths]
     assert facts == [((8, 8, 1), 64, False), ((4, 4, 4), 4, True), ((96,), 96, False)]
@@ -75,7 +80,12 @@ def test_memory_bounds_the_rows(small: Path, data: Path, monkeypatch: Any) -> No
 
 def test_wide_vectors_are_folded_and_still_tell(images: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(features_module, "WIDEST", 32)
-    new([8, 8, 1], CONVOLUTIONAL.replace("outputs", "flat = flatten(); outputs"), tmp_path / "conv.ckpt", Recipe())
+    new(
+        [8, 8, 1],
+        CONVOLUTIONAL.replace("outputs", "flat = flatten(); outputs"),
+        tmp_path / "conv.ckpt",
+        recipe=Recipe(),
+    )
     found = search_quick(Model.open(tmp_path / "conv.ckpt"), images)
     first = found.ranking.depths[0]
     assert (first.features.folded, first.features.vectors.shape) == (True, (80, 32))
@@ -180,7 +190,7 @@ def test_numbers_of_words_are_no_features(new_network: type[Any], tmp_path: Path
 
 
 def test_a_model_of_one_layer_has_its_input_alone(data: Path, tmp_path: Path) -> None:
-    new([4], "outputs = dense(3)", tmp_path / "one.ckpt", Recipe())
+    new([4], "outputs = dense(3)", tmp_path / "one.ckpt", recipe=Recipe())
     found = search_quick(Model.open(tmp_path / "one.ckpt"), data)
     assert (numbers(found), found.reuse.layers, found.reuse.input_shape) == ([0], None, (4,))
     assert any("there is no layer below the output layer" in each for each in found.notes)

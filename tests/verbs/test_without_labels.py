@@ -75,7 +75,7 @@ def test_a_cached_run_gives_the_same(autoencoder: Model, unlabelled: Path, tmp_p
 
 
 def test_it_is_judged_by_its_loss_alone(autoencoder: Model, unlabelled: Path) -> None:
-    found = evaluate(autoencoder, unlabelled, "train", valid="first:20").as_json()
+    found = evaluate(autoencoder, unlabelled, split="train", valid="first:20").as_json()
     x = np.load(unlabelled)["x_train"][20:]
     weights = {name: tensor.read() for name, tensor in autoencoder.checkpoint.items()}
     hidden = np.maximum(x @ weights["hidden/kernel"] + weights["hidden/bias"], 0)

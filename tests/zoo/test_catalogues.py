@@ -79,7 +79,7 @@ def weights(folder: Path, name: str, value: float) -> Path:
 
 def pulled(place: str, entry: str, root: Path, **options: Any) -> tuple[Manifest, list[str]]:
     notes: list[str] = []
-    return zoo_pull(place, entry, root=root, talk=notes.append, **options), notes
+    return zoo_pull(place, entry=entry, root=root, talk=notes.append, **options), notes
 
 
 def test_an_entry_goes_there_and_comes_from_there(place: str, own: Path, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_only_what_is_missing_is_brought(place: str, own: Path, tmp_path: Path) 
         "entry": "digits@1", "target": "", "revision": "digits@1", "files": 0,
     }  # fmt: skip
     assert zoo_push("digits", place, name="copy").files == 0
-    zoo_add(MODEL, "same", tmp_path / "other")
+    zoo_add(MODEL, "same", root=tmp_path / "other")
     came, notes = pulled(place, "copy", tmp_path / "other", name="mine")
     assert (str(came), notes[0][:4]) == ("mine@1", "0 of")
 
@@ -240,7 +240,7 @@ def test_a_url_is_not_taken_for_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     path = weights(tmp_path, "a.npz", 1)
     with pytest.raises(CkptError, match=r"^s3://bucket/zoo is on a server, .* pull s3://bucket/zoo N` copies"):
-        zoo_add(path, "x", Path("s3://me:secret@bucket/zoo"))
+        zoo_add(path, "x", root=Path("s3://me:secret@bucket/zoo"))
     assert not Path("s3:").exists()
 
 
@@ -333,7 +333,7 @@ def test_a_catalogue_on_a_server_is_not_changed_in_place(s3: Any, own: Path, tmp
     zoo_push("x", url)
     before, place = s3.find(url), Path(url)
     for work in (
-        lambda: zoo_add(tmp_path / "a.npz", "y", place),
+        lambda: zoo_add(tmp_path / "a.npz", "y", root=place),
         lambda: zoo_tag("x", ["best"], root=place),
         lambda: zoo_move("x", "y", place),
         lambda: zoo_remove("x", place),
@@ -341,7 +341,7 @@ def test_a_catalogue_on_a_server_is_not_changed_in_place(s3: Any, own: Path, tmp
         lambda: zoo_compact(place),
         lambda: zoo_verify(root=place),
         lambda: zoo_push("x", str(tmp_path / "other"), root=place),
-        lambda: zoo_pull(url, "x", root=place),
+        lambda: zoo_pull(url, entry="x", root=place),
     ):
         with pytest.raises(CkptError, match=rf"^{url} is on a server, .* `ckpttool zoo pull {url} N`"):
             work()

@@ -137,7 +137,7 @@ def test_an_entry_that_cannot_be_scored_says_why(own: Path, tmp_path: Path) -> N
 
 
 def test_another_catalogue_is_named_by_paths(own: Path, tmp_path: Path) -> None:
-    zoo_add(DIGITS, "digits", tmp_path / "shared")
+    zoo_add(DIGITS, "digits", root=tmp_path / "shared")
     (each,) = suggested("--input", "784", "--zoo", tmp_path / "shared")
     assert Path(each["command"][2]) == tmp_path / "shared" / "by-name" / "digits" / "1" / "my_model_final.ckpt"
 

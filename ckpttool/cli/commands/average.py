@@ -51,6 +51,13 @@ def average(
     if last is not None and len(checkpoints) > 1:
         raise click.UsageError("--last takes one folder of checkpoints", click.get_current_context())
     plan = plan_average(
-        checkpoints, None if plan_only else output, weights, decay, last, lenient, latest, family_asked(None)
+        checkpoints,
+        None if plan_only else output,
+        weights=weights,
+        decay=decay,
+        last=last,
+        lenient=lenient,
+        latest=latest,
+        to=family_asked(None),
     )
     execute(plan, output, overwrite, plan_only, as_json, with_table=False)

@@ -50,5 +50,13 @@ def convert(
       ckpttool convert net.pt --like model.keras -o out.keras
       ckpttool convert model.keras --like net.pt -o out.safetensors
     """
-    plan = plan_convert(source, format_of(output, to, like), layers, drop_slots, lenient, like, shard_bytes)
+    plan = plan_convert(
+        source,
+        format_of(output, to, like),
+        layers=layers,
+        drop_slots=drop_slots,
+        lenient=lenient,
+        like=like,
+        shard_bytes=shard_bytes,
+    )
     execute(plan, output, overwrite, plan_only, as_json, with_table=False)

@@ -65,7 +65,7 @@ def diff(
         _require_patch_alone(patch, output, layers or slots or by_layer or html or spectra)
         _write(a, b, output, overwrite, as_json)
         return
-    comparison = compare(a, b, layers, slots, say, html, overwrite, spectra)
+    comparison = compare(a, b, layers, slots, say, html=html, overwrite=overwrite, with_values=spectra)
     rows, columns = comparison.rows(by_layer)
     print_report(comparison.as_json(), rows, columns, as_json)
     for line in comparison.lines():

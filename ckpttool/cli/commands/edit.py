@@ -60,7 +60,7 @@ def edit(
     plan = plan_edit(
         opened,
         steps,
-        target,
+        to=target,
         slots=slots,
         allow_truncate=allow_truncate,
         seed=seed,

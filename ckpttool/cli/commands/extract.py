@@ -89,5 +89,14 @@ def extract(
       ckpttool extract my_model_final.ckpt tuned.ckpt --rank 8 --whole -o adapter
       ckpttool extract base.safetensors tuned.safetensors --rank auto --energy 0.999 -o adapter.safetensors
     """
-    plan = plan_extract(base, tuned, rank, energy, layers, whole, fan_in_fan_out, lenient)
+    plan = plan_extract(
+        base,
+        tuned,
+        rank=rank,
+        energy=energy,
+        layers=layers,
+        whole=whole,
+        fan_in_fan_out=fan_in_fan_out,
+        lenient=lenient,
+    )
     execute(plan, output, overwrite, plan_only, as_json)

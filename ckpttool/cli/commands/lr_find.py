@@ -73,7 +73,13 @@ def lr_find(
     picture = Picture(plot, overwrite) if plot else None
     callbacks = ProgressPrinter(as_json=True)  # stdout contains only the curve
     curve = find_learning_rate(
-        open_to_run(model, allow_op, options.threads), data, options, low, high, steps, callbacks
+        open_to_run(model, allow_op, options.threads),
+        data,
+        options,
+        low=low,
+        high=high,
+        steps=steps,
+        callbacks=callbacks,
     )
     _show(curve, as_json)
     if picture:

@@ -73,5 +73,7 @@ def new(
     from ckpttool.verbs import new as verb
 
     configure_for_layers(layers)
-    plan = verb.plan_new(shape, layers, recipe, seed, objective, classes, to, preprocess)
+    plan = verb.plan_new(
+        shape, layers, recipe=recipe, seed=seed, objective=objective, classes=classes, to=to, preprocess=preprocess
+    )
     execute(plan, output, overwrite, plan_only, as_json)

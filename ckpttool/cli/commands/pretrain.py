@@ -109,6 +109,17 @@ def pretrain(
     configure_for_layers(layers, options.threads, base)
     running = running_here(as_json, resume, recording)
     done = verb.pretrain(
-        data, layers, trained, output, options, shape, base, after, overwrite, to=to, end_to_end=end_to_end, **running
+        data,
+        layers,
+        trained,
+        output,
+        options,
+        shape=shape,
+        model=base,
+        after=after,
+        overwrite=overwrite,
+        to=to,
+        end_to_end=end_to_end,
+        **running,
     )
     print_document(done.summary(), done.lines(output), as_json)

@@ -134,7 +134,7 @@ def test_a_counter_that_nothing_computes_with_begins_anew(tmp_path: Path) -> Non
     adapted.adapt(rows)
     model = keras.Sequential([keras.Input((4,)), adapted, keras.layers.Dense(3, name="first"), keras.layers.Dense(2)])
     model.save(tmp_path / "a.keras")
-    plan = plan_reuse(Model.open(tmp_path / "a.keras"), "norm|first", "outputs = dense(2)")
+    plan = plan_reuse(Model.open(tmp_path / "a.keras"), "norm|first", head="outputs = dense(2)")
     assert plan.write(tmp_path / "b.keras") == []
     plan.write(tmp_path / "b.h5")
     again = keras.models.load_model(tmp_path / "b.keras")

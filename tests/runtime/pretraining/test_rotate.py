@@ -67,6 +67,6 @@ def test_a_layer_learns_which_way_is_up(tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", x_train=(light + draw.random((200, 6, 6)) * 0.5).astype(np.float32))
     options = Options(epochs=4, batch_size=20, recipe=Recipe("adam(0.01)"), seed=1)
     layers = "conv = conv2d(4, 3, relu); flatten(); hidden = dense(8, relu)"
-    done = pretrain(tmp_path / "rows.npz", layers, ROTATE, tmp_path / "out.ckpt", options, (6, 6, 1))
+    done = pretrain(tmp_path / "rows.npz", layers, ROTATE, tmp_path / "out.ckpt", options, shape=(6, 6, 1))
     history = done.stages[0]["history"]
     assert history[-1]["valid_loss"] < 0.5 * history[0]["valid_loss"] and history[-1]["valid_accuracy"] > 0.9

@@ -139,6 +139,8 @@ def test_a_layer_learns_what_views_share(loss: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", x_train=draw.random((120, 8, 8)).astype(np.float32))
     options = Options(epochs=4, batch_size=40, recipe=Recipe("adam(0.01)"), seed=1, augment="shift(0.1)")
     method = PretrainingMethod.read(f"views(loss={loss}, units=8)", "`method`")
-    done = pretrain(tmp_path / "rows.npz", "hidden = dense(16, relu)", method, tmp_path / "o.ckpt", options, (64,))
+    done = pretrain(
+        tmp_path / "rows.npz", "hidden = dense(16, relu)", method, tmp_path / "o.ckpt", options, shape=(64,)
+    )
     history = done.stages[0]["history"]
     assert history[-1]["loss"] < 0.8 * history[0]["loss"] and history[-1]["valid_loss"] < history[0]["valid_loss"]

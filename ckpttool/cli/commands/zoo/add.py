@@ -34,5 +34,5 @@ def add(model: Path, name: str, tags: tuple[str, ...], said: dict[str, Any], roo
     Example:
       ckpttool zoo add my_model_final.ckpt --name digits --licence mit --metric accuracy=0.97
     """
-    shown = Shown(zoo_add(model, name, root, tags, **said), {})
+    shown = Shown(zoo_add(model, name, root=root, tags=tags, **said), {})
     print_document(shown.as_json(), [shown.title()], as_json)

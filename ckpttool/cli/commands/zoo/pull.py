@@ -49,5 +49,5 @@ def pull(
       ckpttool zoo pull hf://google/mobilenet_v2_1.0_224 --name mobilenet
       ckpttool zoo pull s3://models/zoo digits
     """
-    shown = Shown(zoo_pull(source, entry, name, root, tags, sha256, say), {})
+    shown = Shown(zoo_pull(source, entry=entry, name=name, root=root, tags=tags, sha256=sha256, talk=say), {})
     print_document(shown.as_json(), [shown.title()], as_json)
