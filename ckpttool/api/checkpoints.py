@@ -112,7 +112,14 @@ def convert(
     target = registry.for_output(place, to, model).NAME
     given = _as_given(source)
     plan = convert_verb.plan_convert(
-        given, target, layers=layers, drop_slots=drop_slots, lenient=lenient, like=model, shard_bytes=shard_bytes
+        given,
+        target,
+        layers=layers,
+        drop_slots=drop_slots,
+        lenient=lenient,
+        like=model,
+        shard_bytes=shard_bytes,
+        named=place if to is None and like is None else None,
     )
     return make(plan, place, overwrite, Command.of_call("convert", _named(given), output))
 

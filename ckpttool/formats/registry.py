@@ -47,11 +47,15 @@ BUILTIN = {
     "frozen": "ckpttool.formats.tensorflow.frozen_graph:FrozenGraph",
     "npy": "ckpttool.formats.npz.npy:Npy",
 }
+OF_PREFIXES = ("saved-model", "object", "bundle", "v1")
+"""The formats of which a `.meta` may be one of several files; in no other is it a part."""
 FOREIGN_SUFFIXES = (
     *(".bin", ".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".gguf", ".msgpack", ".meta"),
     *(".tflite", ".caffemodel", ".weights"),
 )
 """Suffixes of formats: an output with one is of that format, or refused, and never a bundle with an odd prefix."""
+_META_GRAPH = b"\n"
+"""The first byte of a binary MetaGraphDef."""
 _MISTYPED = 0.83
 """Minimum similarity of a suffix to that of a format for it to be a typing error: `.safetensor`, `.kears`."""
 
@@ -112,10 +116,21 @@ def find(path: Path) -> Format:
         FormatError: it is not a checkpoint in any format.
     """
     require_there(path)
-    for candidate in every():
+    for candidate in _possible(path):
         if candidate.recognises(path):
             return candidate
     raise _explain(path)
+
+
+def _possible(path: Path) -> Iterator[Format]:
+    """Yield the formats that a path may have: for a graph (`.meta`), loading all takes longer than reading it."""
+    if path.suffix == ".meta" and path.is_file():
+        with sparse_files.opened(path) as file:
+            if file.read(1) == _META_GRAPH:
+                yield from map(get, OF_PREFIXES)
+                yield from _of_packages()
+                return
+    yield from every()
 
 
 def require_there(path: Path) -> None:

@@ -148,6 +148,11 @@ ALONE = (
         "specify the model.json beside it",
         names=r"^group\d+-shard\d+of\d+(\.bin)?$",
     ),
+    Kind(
+        "a picture",
+        "a folder of pictures is read as rows, where a command takes `data`",
+        head=rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF.{4}WEBP",
+    ),
     Kind("a log of TensorBoard", "it has no weights: specify the checkpoint of the run", names=r"tfevents\."),
 )
 """Files of a model that do not contain its weights."""

@@ -136,7 +136,8 @@ class KerasWriter:
     def check(self, output: Path, overwrite: bool, graph: Graph | None = None) -> None:
         """Check that the file can be written, and that its name has a suffix that Keras accepts."""
         if not output.name.endswith((ARCHIVE, *WEIGHTS_ALONE)):
-            named = output.with_name(f"{output.name}{ARCHIVE}")
+            of_file = registry.suffix_of_files(output)  # another one, or this one mistyped
+            named = output.with_suffix(ARCHIVE) if of_file else output.with_name(f"{output.name}{ARCHIVE}")
             raise PlanError(f"{output}: Keras opens a model by its suffix: name it {named}, or specify `to` ckpt")
         refuse_existing([output], overwrite)
         if graph is not None:

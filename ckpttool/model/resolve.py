@@ -4,6 +4,7 @@ All verbs resolve paths here; each format defines which paths it recognises.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ckpttool import checkpoint
@@ -47,11 +48,27 @@ def open_checkpoint(path: str | Path) -> checkpoint.Checkpoint:
         MissingFile: it does not exist.
         FormatError: it is not a checkpoint.
     """
+    try:
+        return _opened(path)
+    except FormatError as error:
+        if not isinstance(error, CorruptCheckpoint) and _is_graph(path):
+            raise FormatError(f"{path} is a graph without weights: specify the checkpoint that has them") from error
+        raise
+
+
+def _opened(path: str | Path) -> checkpoint.Checkpoint:
     if not is_application(path):
         return checkpoint.open(path)
     from ckpttool.model.keras_application import open_with_keras  # not needed for most checkpoints
 
     return open_with_keras(Path(path)).weights
+
+
+def _is_graph(path: str | Path) -> bool:
+    """Return whether a path is a file of a graph that can be read."""
+    with suppress(CkptError):
+        return Path(path).suffix in GRAPH_SUFFIXES and bool(files.load(path).nodes)
+    return False
 
 
 def open_either(path: Path, tags: Collection[str] | None = None) -> checkpoint.Checkpoint | Graph:
@@ -62,7 +79,7 @@ def open_either(path: Path, tags: Collection[str] | None = None) -> checkpoint.C
         FormatError: the file is neither.
     """
     try:
-        return open_checkpoint(path)
+        return _opened(path)
     except CorruptCheckpoint:
         raise
     except (MissingFile, FormatError) as error:

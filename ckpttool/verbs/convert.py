@@ -12,6 +12,15 @@ from ckpttool.model.resolve import described, graph_path, open_checkpoint
 from ckpttool.surgery import convert as surgery
 
 
+def is_unknown(suffix: str) -> bool:
+    """Return whether a prefix's suffix looks like that of a format, unlike `.ckpt`, `.ckpt-1000` and numbers.
+
+    >>> is_unknown(".foo"), is_unknown(".ckpt-1000"), is_unknown(".5"), is_unknown("")
+    (True, False, False, False)
+    """
+    return suffix[1:].isalpha() and not suffix.startswith(".ckpt")
+
+
 def is_across(source: Checkpoint, like: Path) -> bool:
     """Return whether a file's weights have other names than a checkpoint's, or other layouts, as in another framework.
 
@@ -45,6 +54,7 @@ def plan_convert(
     lenient: bool = False,
     like: Path | None = None,
     shard_bytes: int | None = None,
+    named: Path | None = None,
 ) -> ConvertPlan:
     """Plan what `convert` writes.
 
@@ -57,6 +67,7 @@ def plan_convert(
         like: A file whose structure the output gets (Keras, TensorFlow.js); if it has other names or shapes, its
             names, shapes and layouts are used, as for the same network in another framework.
         shard_bytes: The maximum bytes per file, if the format allows several files.
+        named: The output, if its name alone determined the format; a note says if its suffix did not.
 
     Raises:
         FormatError: the format cannot be written, or cannot store a tensor; the message has their names.
@@ -76,4 +87,7 @@ def plan_convert(
     notes += converted.notes
     if graph_path(tensors.path) and to != "saved-model":
         notes.append(f"the graph of {tensors.path} is not written: the output is a checkpoint without a graph")
+    if named and to == "bundle" and is_unknown(named.suffix):
+        problem = f"no format has the suffix {named.suffix} (`ckpttool formats` lists those that there are)"
+        notes.append(f"{named} is written as the prefix of a TensorFlow checkpoint: {problem}")
     return ConvertPlan(converted.tensors, to, converted.rows, notes, converted.how)

@@ -7,6 +7,7 @@ from pathlib import Path
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.data.preprocessing_steps import Nothing
+from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import is_saved_model
 from ckpttool.formats.writing.files import refuse_existing_folder
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
@@ -42,7 +43,11 @@ class SavedModelPlan(RewritePlan):
 
         Raises:
             ExistingOutput: it exists.
+            PlanError: it has the suffix of a file, and a SavedModel is a folder.
         """
+        if suffix := registry.suffix_of_files(Path(output)):
+            named = Path(output).with_suffix("")
+            raise PlanError(f"{output}: a SavedModel is a folder, and {suffix} is the suffix of files: name it {named}")
         refuse_existing_folder(Path(output), overwrite, is_saved_model)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:

@@ -130,6 +130,17 @@ def test_a_damaged_source_leaves_no_output(shell: Any, copied: Path, flip: Any, 
     assert not (tmp_path / "x.safetensors").exists()
 
 
+def test_a_prefix_with_a_suffix_that_no_format_has_is_told(shell: Any, tiny: Path, tmp_path: Path) -> None:
+    note = (
+        "x.foo is written as the prefix of a TensorFlow checkpoint: no format has the suffix .foo (`ckpttool formats`"
+    )
+    for options in ([], ["--plan"]):
+        assert note in shell.run("convert", tiny, "-o", tmp_path / "x.foo", *options).stderr
+        (tmp_path / "x.foo.index").unlink(missing_ok=True)
+    for output, options in (("x.ckpt-5", []), ("x-2", []), ("y.foo", ["--to", "bundle"])):
+        assert "as the prefix" not in shell.run("convert", tiny, "-o", tmp_path / output, *options).stderr
+
+
 def test_a_suffix_that_no_format_writes_names_those_that_are(shell: Any, tiny: Path, tmp_path: Path) -> None:
     line = shell.error("convert", tiny, "-o", tmp_path / "tiny.pt")
     assert "no format writes .pt files; known suffixes: bundle (.ckpt, .index), safetensors (.safetensors, " in line

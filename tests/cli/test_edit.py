@@ -209,6 +209,12 @@ def test_wrong_uses_are_refused(shell: Any, source: Path, tmp_path: Path, option
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_without_an_edit_a_copy_is_written_and_told(shell: Any, source: Path, tmp_path: Path) -> None:
+    result = shell.run("edit", source, "-o", tmp_path / "copy.ckpt")
+    assert "no edit is specified: the values are copied as they are\n" in result.stderr
+    assert values(tmp_path / "copy.ckpt") == values(source)
+
+
 def test_the_source_is_not_written_over(shell: Any, source: Path) -> None:
     assert "exists already; --overwrite replaces it" in shell.error("edit", source, "--drop-slots", "-o", source)
     shell.run("edit", source, "--rename", "hidden1=>fc", "--drop-slots", "-o", source, "--overwrite")

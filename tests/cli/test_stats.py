@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
+from ckpttool.graph import files
 
 
 @pytest.fixture
@@ -79,6 +80,17 @@ def test_vars_says_the_same(shell: Any, tiny: Path) -> None:
 def test_nothing_but_strings(shell: Any, tmp_path: Path) -> None:
     checkpoint.save({"words": np.array([b"a"], object)}, tmp_path / "x")
     assert shell.lines("stats", tmp_path / "x") == ["all weights\tweight\t0\t\t\t\t\t0\t0\t0\t0"]
+
+
+def test_a_graph_without_weights_and_a_picture_are_named(shell: Any, model: Path, tmp_path: Path) -> None:
+    graph = files.load(f"{model}.meta").meta.graph_def
+    (tmp_path / "bare.pb").write_bytes(graph.SerializeToString())
+    line = shell.error("stats", tmp_path / "bare.pb")
+    assert line.endswith("bare.pb is a graph without weights: specify the checkpoint that has them")
+    (tmp_path / "cat.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    assert "cat.jpg is a picture, which is not supported: a folder" in shell.error("stats", tmp_path / "cat.jpg")
+    (tmp_path / "other.pb").write_bytes(b"\1\2\3\4")
+    assert "its bytes are none of these" in shell.error("stats", tmp_path / "other.pb")
 
 
 def test_bad_input(shell: Any, whole: Path, flip: Callable[[Path, int], None], tmp_path: Path) -> None:

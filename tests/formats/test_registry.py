@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -32,7 +33,9 @@ def test_every_format_says_what_it_is():
 def test_every_format_has_conformance_tests():
     modules = [run_path(str(path)) for path in Path(__file__).parent.glob("*/test_*.py")]
     classes = [found for module in modules for key, found in module.items() if key.startswith("Test")]
-    tested, written = ({found.name for found in classes if issubclass(found, kind)} for kind in (ReadingTests, FormatTests))
+    tested, written = (
+        {found.name for found in classes if issubclass(found, kind)} for kind in (ReadingTests, FormatTests)
+    )
     assert tested == set(registry.BUILTIN)
     copied = {"keras-legacy"}  # written only as the copy of a file, which its own tests do
     assert written == {name for name in registry.BUILTIN if registry.get(name).WRITES} - copied
@@ -82,3 +85,23 @@ def test_a_name_so_long_that_no_other_file_can_lie_beside_it(tmp_path, suffix):
     checkpoint.save({"a": np.ones(3)}, tmp_path / f"x{suffix}")
     longest = (tmp_path / f"x{suffix}").rename(tmp_path / f"{'n' * (255 - len(suffix))}{suffix}")
     assert checkpoint.open(longest)["a"].read().tolist() == [1, 1, 1]
+
+
+def test_a_graph_alone_is_told_without_loading_formats_of_other_frameworks(pytestconfig, tmp_path):
+    meta = shutil.copy(pytestconfig.rootpath / "fixtures" / "my_model_final.ckpt.meta", tmp_path / "lone.meta")
+    program = (
+        "import sys; from pathlib import Path; from ckpttool.core.errors import MissingFile;"
+        "from ckpttool.formats import registry\n"
+        f"try: registry.find(Path({str(meta)!r}))\n"
+        "except MissingFile as error: print(error)\n"
+        "print([name for name in sys.modules if 'pytorch' in name or 'onnx' in name])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    said, loaded = run.stdout.splitlines()
+    assert said.endswith("lone.index is missing: there is lone.meta, but a checkpoint needs its index")
+    assert loaded == "[]"
+
+
+def test_the_bytes_of_another_format_decide_under_the_name_of_a_graph(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.zeros(1))
+    assert registry.find((tmp_path / "x.npz").rename(tmp_path / "x.meta")).NAME == "npz"

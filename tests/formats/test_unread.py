@@ -27,6 +27,7 @@ SAMPLES = {
     "a model of OpenVINO": ("a.xml", b'<?xml version="1.0"?>\n<net name="a" version="11">'),
     "a compiled engine of TensorRT": ("a.bin", b"ptrt\0\0\0\0"),
     "a program of ExecuTorch": ("a.bin", b"\x30\0\0\0ET12"),
+    "a picture": ("a.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF"),
     "a model of ncnn": ("a.param", b"7767517\n3 3\n"),
     "compiled for a device": ("a.rknn", b"RKNN\0\0"),
     "a program of JAX or StableHLO": ("a.mlirbc", b"ML\xefR\x0d"),

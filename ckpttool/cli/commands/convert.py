@@ -58,5 +58,6 @@ def convert(
         lenient=lenient,
         like=like,
         shard_bytes=shard_bytes,
+        named=output if to is None and like is None else None,
     )
     execute(plan, output, overwrite, plan_only, as_json, with_table=False)

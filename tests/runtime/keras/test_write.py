@@ -1,5 +1,6 @@
 """The Keras file of a graph: which layers are trained, what is reset, and why some cannot be written."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -71,8 +72,11 @@ def test_what_cannot_be_written_is_refused_before_anything_is_run(graph: Graph, 
 def test_a_name_that_keras_does_not_know_is_refused_also_where_nobody_has_checked(
     session: Callable[..., Any], graph: Graph, tmp_path: Path
 ) -> None:
-    with pytest.raises(PlanError, match=r"a\.model: Keras opens a model by its suffix: name it .*a\.model\.keras"):
-        KerasWriter(Path()).write(Contents(graph, session(graph).tensors()), tmp_path / "a.model", overwrite=False)
+    contents = Contents(graph, session(graph).tensors())
+    for name, advised in (("a.model", "a.model.keras"), ("a.keas", "a.keras"), ("a.npz", "a.keras")):
+        problem = f"{name}: Keras opens a model by its suffix: name it {tmp_path / advised}, or"
+        with pytest.raises(PlanError, match=re.escape(problem)):
+            KerasWriter(Path()).write(contents, tmp_path / name, overwrite=False)
     assert not [*tmp_path.iterdir()]
 
 
