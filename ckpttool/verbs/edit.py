@@ -138,7 +138,7 @@ def plan_edit(
         PlanError: an edit is refused, no tensor would remain, or the graph cannot use the result.
         FormatError: the format cannot store a tensor.
     """
-    notes = [] if steps else ["no edit is specified: the values are copied as they are"]
+    notes = [] if steps or to != source.format else ["no edit is specified: the values are copied as they are"]
     settings = {"slots": slots, "allow_truncate": allow_truncate, "seed": seed}
     edited = apply(described(source, notes.append), steps, settings, lenient)
     return plan_edited(
