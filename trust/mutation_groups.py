@@ -203,12 +203,7 @@ BY_NAME = {
     ),
     "saved-state": Group(
         tuple(f"training/{name}.py" for name in ("run_report", "unfinished", "prediction_files", "saves")),
-        (
-            *(f"training/test_{name}.py" for name in ("run_report", "prediction_files", "saves", "resume", "stages")),
-            "cli/test_predict.py",
-        ),
-        imports=TENSORFLOW,
-        slowest=10.0,
+        tuple(f"training/test_{name}.py" for name in ("run_report", "unfinished", "prediction_files", "saves")),
         functions=(
             "RunReport.parse",
             "read_part",

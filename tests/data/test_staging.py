@@ -5,6 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.data import staging
 from ckpttool.data.staging import Facts, RowWriter, staged
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -31,11 +33,22 @@ def made(tmp_path, monkeypatch):
     return stage
 
 
-def test_they_are_decoded_once(made):
+def test_they_are_decoded_once(made, caplog):
     for _ in range(2):
         rows, facts, times, _ = made()
         np.testing.assert_array_equal(rows, ROWS)
         assert (facts, times) == (Facts(["a note"]), 1)
+    assert caplog.text == ""
+
+
+def test_rows_that_read_back_differently_are_not_used(made, monkeypatch):
+    def then_damaged(path, facts, write=staging.write_json):
+        write(path, facts)
+        (path.parent / "x.npy").write_bytes((path.parent / "x.npy").read_bytes()[:-1])
+
+    monkeypatch.setattr(staging, "write_json", then_damaged)
+    with pytest.raises(CorruptCheckpoint, match="the rows that were written there read back differently"):
+        made()
 
 
 @pytest.mark.parametrize("file", ["x.npy", "facts.json"])

@@ -8,6 +8,9 @@ from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
 from ckpttool.plans.script import Entry, Script
 
 
+STEPS = [{"drop": "x"}]
+
+
 def test_a_plan_is_read_with_its_paths_beside_it(tmp_path):
     path = tmp_path / "plan.toml"
     path.write_text('[sources]\nbase = "base.ckpt"\n[variables]\nwidth = 3\n[[step]]\nrename = "a=>b"\n')
@@ -23,6 +26,14 @@ def test_what_is_given_comes_before_what_the_plan_has():
     assert script.given([Path("new.ckpt")]) == {"base": Path("new.ckpt"), "tuned": Path("t.ckpt")}
     unnamed = Script.of({"step": [{"drop": "x"}]})
     assert unnamed.given([Path("x"), Path("y")]) == {"a": Path("x"), "b": Path("y")}
+
+
+def test_a_source_has_a_path_a_hash_or_both():
+    script = Script.of({"sources": {"a": {"path": "a.npz", "sha256": "12"}, "b": {"sha256": "34"}}, "step": STEPS})
+    assert (script.sources, script.hashes) == ({"a": Path("a.npz"), "b": None}, {"a": "12", "b": "34"})
+    for wrong in ({"path": "a.npz", "sha512": "12"}, {"path": 1}, {"sha256": []}, 3):
+        with pytest.raises(FormatError, match="expected sources = "):
+            Script.of({"sources": {"a": wrong}, "step": STEPS})
 
 
 def test_sources_that_are_missing_or_too_many_are_named():

@@ -1,5 +1,6 @@
 """Plans from a file to an output: what is written with which graph, what is not, and its lineage."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,30 @@ def test_sources_are_also_checkpoints_and_arrays_in_memory(source, tmp_path):
         "fc/kernel": [[3.0] * 3] * 2,
         "fc/bias": [1.0] * 3,
     }
+
+
+def test_a_source_must_be_the_file_with_the_hash_of_the_plan(tmp_path):
+    arrays = {"fc/kernel": np.ones((2, 3), np.float32), "fc/bias": np.zeros(3, np.float32)}
+    ckpttool.save(arrays, tmp_path / "a.safetensors")
+    own = hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest()
+    ckpttool.save({**arrays, "fc/bias": np.ones(3, np.float32)}, tmp_path / "b.safetensors")
+
+    def run(expected, *sources):
+        plan = {"sources": {"base": {"sha256": expected}}, "step": STEPS}
+        apply(plan, sources, tmp_path / "out.npz", overwrite=True)
+        return set(ckpttool.open(tmp_path / "out.npz"))
+
+    opened = ckpttool.open(tmp_path / "a.safetensors")
+    for expected in (own, f"sha256:{own}"):
+        for source in (tmp_path / "a.safetensors", opened):
+            assert run(expected, source) == {"out/kernel", "out/bias"}
+    (tmp_path / "out.npz").unlink()
+    before = names_in(tmp_path)
+    others = (tmp_path / "b.safetensors", "[0-9a-f]{64}"), (opened.rename({"fc/bias": "fc/b"}), "none"), (arrays, "none")
+    for source, found in others:
+        with pytest.raises(PlanError, match=f"the plan, source base: .* has the sha256 {found}, expected {own}$"):
+            run(own, source)
+    assert names_in(tmp_path) == before
 
 
 def test_paths_in_a_plan_are_beside_it(source, tmp_path, monkeypatch):

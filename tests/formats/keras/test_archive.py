@@ -339,11 +339,15 @@ def test_damage_of_a_member_is_named(tmp_path):
         checkpoint.open(path)
 
 
-def test_a_copy_that_reads_back_with_another_configuration_is_not_kept(tmp_path, monkeypatch):
-    source = checkpoint.open(hand_made(tmp_path))
+@pytest.mark.parametrize(
+    ("old", "new", "damaged"),
+    [(b'"Functional"', b'"functional"', r"config\.json"), (b"one two", b"one six", r"assets/words\.txt")],
+)
+def test_a_copy_of_which_a_member_reads_back_differently_is_not_kept(tmp_path, monkeypatch, old, new, damaged):
+    source = checkpoint.open(hand_made(tmp_path, ("assets/words.txt", b"one two")))
     before = sorted(tmp_path.iterdir())
-    change_on_disk(monkeypatch, b'"Functional"', b'"functional"')
-    with pytest.raises(CorruptCheckpoint, match=r"config\.json is damaged"):
+    change_on_disk(monkeypatch, old, new)
+    with pytest.raises(CorruptCheckpoint, match=f"{damaged} is damaged"):
         checkpoint.save(source, tmp_path / "new.keras")
     assert sorted(tmp_path.iterdir()) == before
 
