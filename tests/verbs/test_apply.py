@@ -99,7 +99,11 @@ def test_a_source_must_be_the_file_with_the_hash_of_the_plan(tmp_path):
             assert run(expected, source) == {"out/kernel", "out/bias"}
     (tmp_path / "out.npz").unlink()
     before = names_in(tmp_path)
-    others = (tmp_path / "b.safetensors", "[0-9a-f]{64}"), (opened.rename({"fc/bias": "fc/b"}), "none"), (arrays, "none")
+    others = (
+        (tmp_path / "b.safetensors", "[0-9a-f]{64}"),
+        (opened.rename({"fc/bias": "fc/b"}), "none"),
+        (arrays, "none"),
+    )
     for source, found in others:
         with pytest.raises(PlanError, match=f"the plan, source base: .* has the sha256 {found}, expected {own}$"):
             run(own, source)

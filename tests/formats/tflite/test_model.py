@@ -10,6 +10,7 @@ from tflite_files import buffer, model, packed, tensor
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.tflite import flatbuffer
+from ckpttool.formats.tflite import model as tables
 
 DATA = np.arange(3, dtype="<f4").tobytes()
 
@@ -53,6 +54,31 @@ def test_what_is_cut_off_within_what_is_read_is_refused(tmp_path):
 def test_what_cannot_be_is_refused(tmp_path, tensors, buffers, message):
     with pytest.raises(CorruptCheckpoint, match=rf"a\.tflite: .*{message}"):
         opened(tmp_path, packed(model(tensors, map(buffer, buffers))))
+
+
+def test_a_table_before_the_file_is_refused(tmp_path):
+    with pytest.raises(CorruptCheckpoint, match="2 bytes are declared at byte -1, the file has 36"):
+        opened(tmp_path, struct.pack("<I4si", 8, b"TFL3", 9) + bytes(24))
+
+
+def test_numbers_that_end_after_the_file_are_refused_when_it_is_opened(tmp_path):
+    content = packed(model([tensor("w", (1000,), 0, 1)], [buffer(b"abcd")]))
+    assert content.count(b"\4\0\0\0abcd") == 1
+    with pytest.raises(CorruptCheckpoint, match="4000 bytes are declared at byte"):
+        opened(tmp_path, content.replace(b"\4\0\0\0abcd", struct.pack("<I", 4000) + b"abcd"))
+
+
+def test_lists_are_limited_in_length(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "BUFFER_LIMIT", 1)
+    with pytest.raises(FormatError, match="a list in it has 2 entries, at most 1 are read"):
+        opened(tmp_path, whole())
+
+
+def test_a_list_of_several_pages_is_read(tmp_path):
+    scales = np.arange(1, 20_001, dtype=np.float32)
+    listed = tensor("w", (20_000,), 9, 1, scales, [0])
+    read = opened(tmp_path, packed(model([listed], [buffer(np.ones(20_000, np.int8).tobytes())])))["w"].read()
+    np.testing.assert_array_equal(read, scales)
 
 
 def test_another_version_is_refused(tmp_path):

@@ -9,7 +9,10 @@ from safetensors.torch import save_file
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, FormatError, MissingFile, PlanError, UnknownName
+from ckpttool.core.tensors import Tensor
+from ckpttool.surgery.adapters import config as configs
 from ckpttool.surgery.adapters.adapter import Adapter
+from ckpttool.surgery.adapters.changes import LowRank
 from ckpttool.surgery.adapters.config import AdapterConfig
 from ckpttool.surgery.edits import FoldAdapter
 from ckpttool.surgery.edits.steps import Step, apply
@@ -193,6 +196,15 @@ def test_a_model_within_another_is_found_by_the_end_of_its_names(tmp_path):
     assert np.allclose(found["bert.layer.q.weight"], 4 * product, atol=1e-5)
 
 
+def test_an_adapter_within_another_model_is_found_by_the_end_of_its_names(base, tmp_path):
+    tensors, product = factors("model.layers.0.q_proj")
+    found = folded(tmp_path, adapter_in(tmp_path / "ad", tensors, bias="none"))
+    assert np.allclose(found["layers.0.q_proj.weight"], base["layers.0.q_proj.weight"] + 4 * product, atol=1e-5)
+    save_file({"weight": torch.zeros(6, 4)}, tmp_path / "base.safetensors")
+    with pytest.raises(UnknownName, match=r"no tensor matches the adapter's model\.layers\.0\.q_proj\.weight"):
+        folded(tmp_path, tmp_path / "ad")
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_the_weights_keep_their_dtype(tmp_path, dtype):
     weight = torch.randn(6, 4).to(dtype)
@@ -204,6 +216,61 @@ def test_the_weights_keep_their_dtype(tmp_path, dtype):
     expected = (wide + 4 * product.to(wide.dtype)).to(dtype)
     assert edited.dtype.name == str(dtype).removeprefix("torch.")
     assert np.allclose(edited.read().astype(np.float64), expected.double().numpy(), rtol=2**-7, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [(np.float64, 1 / 3), (np.float32, 300.0)])
+def test_a_change_is_computed_in_float32_or_float64(dtype, factor):
+    """Neither a third as float64, nor the product of two float16 over their limit, is rounded to fewer digits."""
+    up, down = Tensor.of("up", np.float16([[300]])), Tensor.of("down", np.float16([[300]]))
+    changed = LowRank(up, down, 1.0).on(Tensor.of("w", np.array([[factor]], dtype))).read()
+    assert (changed.dtype, changed.tolist()) == (dtype, [[90_000 + factor]])
+
+
+@pytest.mark.parametrize(("shape", "inputs"), [((1, 4), True), ((6, 1), False)])
+def test_ia3_without_a_configuration_scales_what_its_shape_says(base, tmp_path, shape, inputs):
+    vector = torch.rand(shape) + 1
+    save_file({"base_model.model.layers.0.q_proj.ia3_l": vector}, tmp_path / "ia3.safetensors")
+    found = folded(tmp_path, tmp_path / "ia3.safetensors")
+    assert np.allclose(found["layers.0.q_proj.weight"], base["layers.0.q_proj.weight"] * vector)
+    assert ("layers.0.q_proj.bias" in changed(found, base)) is not inputs
+
+
+def test_ia3_scales_a_vector_along_its_only_axis(tmp_path):
+    save_file({"norm.weight": torch.ones(4)}, tmp_path / "base.safetensors")
+    tensors = {"base_model.model.norm.ia3_l": torch.arange(4.0).reshape(1, 4)}
+    adapter = adapter_in(tmp_path / "ad", tensors, peft_type="IA3", feedforward_modules=["norm"])
+    assert folded(tmp_path, adapter)["norm.weight"].tolist() == [0, 1, 2, 3]
+
+
+def misfits():
+    """Yield the weight that each adapter does not fit, its other parts and the message."""
+    q, root = "layers.0.q_proj", "base_model.model"
+    lora = f"{root}.{q}.lora_A.weight", f"{root}.{q}.lora_B.weight"
+    yield (
+        q,
+        dict(zip(lora, (torch.ones(2, 4), torch.ones(6, 3)), strict=True)),
+        r"lora_B.weight \[6, 3\] times .*\[2, 4\]",
+    )
+    kernel = {
+        f"{root}.conv.lora_A.weight": torch.ones(2, 3, 2, 2),
+        f"{root}.conv.lora_B.weight": torch.ones(5, 2, 3, 1),
+    }
+    yield "conv", kernel, r"lora_B.weight \[5, 2, 3, 1\] times"
+    rows = {f"{root}.embed.lora_embedding_A": torch.ones(2, 8), f"{root}.embed.lora_embedding_B": torch.ones(4, 2)}
+    yield "embed", rows, r"lora_embedding_B \[4, 2\] times .*\[2, 8\], transposed,"
+    yield q, {f"{root}.{q}.ia3_l": torch.ones(1, 3)}, r"ia3_l \[1, 3\] does not fit the inputs of"
+    yield q, {f"{root}.{q}.ia3_l": torch.ones(4, 1)}, r"ia3_l \[4, 1\] does not fit the outputs of"
+    yield "scale", {f"{root}.scale.ia3_l": torch.ones(1, 1)}, r"ia3_l \[1, 1\] does not fit the inputs of"
+
+
+@pytest.mark.parametrize(("module", "tensors", "message"), list(misfits()), ids=range(6))
+def test_factors_and_vectors_that_do_not_fit_are_refused_before_a_number_is_read(
+    base, tmp_path, module, tensors, message
+):
+    save_file({**base, "scale.weight": torch.tensor(2.0)}, tmp_path / "base.safetensors")
+    save_file(tensors, tmp_path / "ad.safetensors")
+    with pytest.raises(PlanError, match=rf"{message}.* {module}\.weight, which is \["):
+        FoldAdapter(str(tmp_path / "ad.safetensors")).apply(checkpoint.open(tmp_path / "base.safetensors"))
 
 
 def test_the_lineage_names_the_adapter(base, tmp_path):
@@ -247,7 +314,8 @@ def test_what_finds_no_place_is_refused(base, tmp_path, change, error, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"peft_type": "LOHA"}', r"peft_type is 'LOHA'; known: LORA, IA3"),
+        ('{"peft_type": "LOHA"}', r"^\S+adapter_config\.json: peft_type is 'LOHA'; known: LORA, IA3"),
+        (" " * 301, r"adapter_config\.json has 301 bytes, at most 300 are read"),
         ("{", "is not a configuration of an adapter"),
         ("[1]", "is not a configuration of an adapter"),
         ('{"peft_type": "LORA", "lora_alpha": "x"}', "is not a configuration of an adapter"),
@@ -256,7 +324,8 @@ def test_what_finds_no_place_is_refused(base, tmp_path, change, error, message):
         ('{"peft_type": "LORA", "alpha_pattern": {"q": 1' + "0" * 400 + "}}", "is not a configuration of an adapter"),
     ],
 )
-def test_configurations_that_are_none(base, tmp_path, text, message):
+def test_configurations_that_are_none(base, tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(configs, "LARGEST", max(300, len(text.strip())))
     tensors, _ = factors("layers.0.q_proj")
     folder = adapter_in(tmp_path / "ad", tensors)
     (folder / "adapter_config.json").write_text(text)
