@@ -7,7 +7,6 @@ import pytest
 from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
 from ckpttool.plans.script import Entry, Script
 
-
 STEPS = [{"drop": "x"}]
 
 
