@@ -28,7 +28,7 @@ import ckpttool
 from ckpttool.runtime.epochs import EpochRunner
 from ckpttool.searching.configurations import Block, Configuration
 from ckpttool.searching.found import Search
-from ckpttool.searching.trials import Asked, Trials
+from ckpttool.searching.trials import Trials, TrialSettings
 from ckpttool.verbs.search import SearchOptions, search_reuse
 
 ROWS = 500
@@ -99,7 +99,7 @@ def walk(model: ckpttool.Model, digits: Digits, folder: Path, resamples: int) ->
         assert by_grid is not None
         assert by_walk is not None
         best, one = by_grid.best, answer(found[False])
-        trials, lost = Trials(model, Asked(data, HEAD, options(folder))), 0.0
+        trials, lost = Trials(model, TrialSettings(data, HEAD, options(folder))), 0.0
         if one != best:
             lost = told(trials, best) - told(trials, one)
         within, recommended = within + (lost <= ROPE), recommended + (by_walk.configuration is not None)
@@ -164,7 +164,7 @@ def cost(model: ckpttool.Model, digits: Digits, folder: Path) -> None:
 
     A first trial traces its steps while it runs them, so its steps are counted with the time of later ones.
     """
-    trials = Trials(model, Asked(digits.write(folder / "cost.npz", ROWS), HEAD, options(folder)))
+    trials = Trials(model, TrialSettings(digits.write(folder / "cost.npz", ROWS), HEAD, options(folder)))
     beside: dict[str, list[Clock]] = {"first of all": [], "first of a configuration": [], "others": []}
     grid = [Configuration(keep, freeze) for keep in range(6) for freeze in range(keep + 1)]
     for configuration in grid:

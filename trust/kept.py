@@ -188,7 +188,7 @@ def _saves(folder: Path) -> Any:
 def _save(folder: Path) -> None:
     from ckpttool.graph.core import Graph
     from ckpttool.training.run import Epoch, Position
-    from ckpttool.training.saves import Kept as KeptEpoch
+    from ckpttool.training.saves import KeptWeights as KeptEpoch
 
     graph = Graph(fuzz_graphs.MetaGraphDef.FromString(fuzz_graphs.meta()), "x")
     tensors = {"w": Tensor.of("w", ROWS[0, :2])}

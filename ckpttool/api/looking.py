@@ -129,13 +129,13 @@ def report(
     path = path_of(model)
     places = [None if each is None else as_path(each) for each in (output, card)]
     report_verb.check_outputs([place for place in places if place], overwrite)
-    judged = None
+    evaluation = None
     if data is not None:
         if isinstance(model, (Checkpoint, Mapping)):
             raise WrongKind(f"{path}: expected a model, which rows are put through, found a Checkpoint")
         opened, told = to_run(model, allow_op, ema), reporting(callbacks, verbose)
-        judged = report_verb.judge(opened, as_source(data), told, **judged_of(settings))
-    facts = report_verb.report(path, None if against is None else path_of(against), judged, _quiet)
+        evaluation = report_verb.evaluation_of(opened, as_source(data), told, **judged_of(settings))
+    facts = report_verb.report(path, None if against is None else path_of(against), evaluation, _quiet)
     for place, write in zip(places, (report_verb.write_page, report_verb.write_card), strict=True):
         if place is not None:
             write(facts, place)

@@ -16,7 +16,7 @@ from ckpttool.core.tensors import PIECE, Array
 from ckpttool.data.columns import Column
 from ckpttool.data.files import InputSpec
 from ckpttool.data.fitting_shapes import row_shape
-from ckpttool.data.preprocessing import Steps, applied, said
+from ckpttool.data.preprocessing import Steps, applied, notation
 from ckpttool.data.preprocessing_steps import Nothing, Resize
 from ckpttool.data.ranges import BYTE_MAXIMUM, BYTES, could_be_bytes, doubts_of_range
 from ckpttool.data.rows import IN_MEMORY, LazyRows, Rows, pieces
@@ -130,7 +130,7 @@ def _conversion(column: Column, spec: InputSpec, steps: Steps) -> tuple[Callable
     done = tuple(step for step in steps if not isinstance(step, Nothing))
     if done:
         kind = "float " if wanted.name in FLOATS else ""
-        note = f"{name}: {said(done)} for the {kind}input {spec.name}"
+        note = f"{name}: {notation(done)} for the {kind}input {spec.name}"
         if spec.steps is None:
             divided = f"{name}: uint8 divided by {BYTE_MAXIMUM} for the {kind}input {spec.name}"
             note = f"{divided}; `preprocess` specifies other steps"
@@ -177,7 +177,7 @@ def _as_wanted(made: Array, steps: Steps, spec: InputSpec) -> Array:
         made = whole = np.clip(whole, low, high)
     wrong = (made != whole) | (made < low) | (made > high)
     if wrong.any():
-        problem = f"{said(steps)} gives {made[wrong][0]:g}, but {spec.name} requires {spec.dtype}"
+        problem = f"{notation(steps)} gives {made[wrong][0]:g}, but {spec.name} requires {spec.dtype}"
         raise DataError(f"{problem}: whole numbers from {low} to {high}")
     return _cast(whole, spec.dtype)
 

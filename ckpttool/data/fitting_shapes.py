@@ -9,7 +9,7 @@ from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.shapes import PartialShape, agrees, shown
 from ckpttool.data.columns import Column
 from ckpttool.data.files import InputSpec
-from ckpttool.data.preprocessing import Steps, said, shape_after
+from ckpttool.data.preprocessing import Steps, notation, shape_after
 from ckpttool.data.preprocessing_steps import Grayscale, Nothing, OneHot, Resize, Rgb, Row
 from ckpttool.data.preprocessing_steps.images import CHANNELS
 
@@ -23,7 +23,9 @@ def row_shape(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> tup
         raise DataError(f"{column}: {error}{_advice(column, spec, steps, alone)}") from error
     wanted = fitting_shape(made, spec.shape)
     if wanted is None:
-        found = f"{column} has rows of {shown(stored)}" + (f", {shown(made)} after {said(steps)}" * (made != stored))
+        found = f"{column} has rows of {shown(stored)}" + (
+            f", {shown(made)} after {notation(steps)}" * (made != stored)
+        )
         expected = f"rows of {shown(spec.shape[1:])}" if spec.shape else "a single value"
         advice = _advice(column, spec, steps, alone)
         raise DataError(f"{found}, expected {expected} for {spec.name}{advice}")
@@ -81,7 +83,7 @@ def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
             try:
                 if tried != steps and fitting_shape(shape_after(tried, row), spec.shape):
                     place = "" if alone else f"{spec.name}: "
-                    return f"; `preprocess` '{place}{said(tried) or Nothing()}' makes them fit"
+                    return f"; `preprocess` '{place}{notation(tried) or Nothing()}' makes them fit"
             except PlanError:
                 continue
     return ""

@@ -62,8 +62,8 @@ class Preprocessing:
 
     def __str__(self) -> str:
         """Return the text that `parse` reads as an equal value."""
-        parts = [said(self.steps)] if self.steps else []
-        return "; ".join([*parts, *(f"{name}: {said(steps)}" for name, steps in self.named)])
+        parts = [notation(self.steps)] if self.steps else []
+        return "; ".join([*parts, *(f"{name}: {notation(steps)}" for name, steps in self.named)])
 
     @classmethod
     def of_steps(cls, steps: Mapping[str, Steps], alone: str | None = None) -> "Preprocessing":
@@ -97,8 +97,10 @@ class Preprocessing:
         others = [name for name in inputs if name not in found]
         meant = others if len(inputs) == 1 else [name for name in others if inputs[name]]
         if not meant:
-            which = f"'{targets[0]}: {said(self.steps)}'"
-            raise PlanError(f"{PARAMETER} {said(self.steps)}: specify the input, one of {', '.join(inputs)}: {which}")
+            which = f"'{targets[0]}: {notation(self.steps)}'"
+            raise PlanError(
+                f"{PARAMETER} {notation(self.steps)}: specify the input, one of {', '.join(inputs)}: {which}"
+            )
         return {**dict.fromkeys(meant, self.steps), **found}
 
 
@@ -134,7 +136,7 @@ def _read(text: str, parameter: str) -> Steps:
     return tuple(step for _, step in Step.read_all(text.rstrip(" \t\n;"), parameter, words=True))
 
 
-def said(steps: Iterable[Call]) -> str:
+def notation(steps: Iterable[Call]) -> str:
     """Return the notation of steps."""
     return "; ".join(map(str, steps))
 

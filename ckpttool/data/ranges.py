@@ -4,7 +4,7 @@ import numpy as np
 
 from ckpttool.core.tensors import Array
 from ckpttool.data.columns import Column
-from ckpttool.data.preprocessing import Steps, made_for, said
+from ckpttool.data.preprocessing import Steps, made_for, notation
 from ckpttool.data.preprocessing_steps import Scale, Step
 
 BYTE_MAXIMUM = 255
@@ -50,5 +50,5 @@ def doubts_of_range(column: Column, steps: Steps) -> list[str]:
 
 
 def _doubt(column: Column, fact: str, step: Step, meant: str, first: Step, steps: Steps) -> str:
-    other = said((first, *steps))
+    other = notation((first, *steps))
     return f"{column.name}: no number {fact}, but {step} is for {meant}; `preprocess` '{other}' converts them first"

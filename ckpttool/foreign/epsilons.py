@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ckpttool.foreign.evidence import Evidence
-from ckpttool.foreign.names import layer_of, part_of, part_word
+from ckpttool.foreign.names import layer_by_role, part_of, part_word
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef
 from ckpttool.graph.contents.constants import single_number
 from ckpttool.graph.contents.stored import StoredTensor
@@ -49,7 +49,7 @@ def gaps(
     """
     layers: dict[str, dict[str | None, str]] = {}
     for name in sources:
-        layers.setdefault(layer_of(name), {}).setdefault(part_of(name), name)
+        layers.setdefault(layer_by_role(name), {}).setdefault(part_of(name), name)
     for parts in layers.values():
         if variance := parts.get("variance"):
             known = (epsilon_of(graph, targets[name]) for name in (variance, *parts.values()))
@@ -61,7 +61,7 @@ def gaps(
 
 def source_epsilon(name: str, evidence: Evidence) -> float | None:
     """Return the epsilon of the normalisation with this variance in the source, or None if it is unknown."""
-    said = evidence.said(name).epsilon
+    said = evidence.arrangement(name).epsilon
     if said is not None:
         return said
     is_torch = evidence.framework in ("torch", None) and part_word(name) == "running_var"

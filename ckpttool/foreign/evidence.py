@@ -26,7 +26,7 @@ FRAMEWORKS = {
 _WINDOWED = (Conv, Transposed, Depthwise, Grouped, LiteConv, LiteDepthwise)
 
 
-class Told(NamedTuple):
+class CertainLayouts(NamedTuple):
     """The layouts of each kind of kernel, by those whose shape determines it: True if outputs come first."""
 
     dense: frozenset[bool]
@@ -46,7 +46,7 @@ class Evidence:
         return self._weights.framework
 
     @cached_property
-    def _said(self) -> dict[str, Arrangement]:
+    def _arrangements(self) -> dict[str, Arrangement]:
         if self._weights.format is None or self._weights.path is None:
             return {}
         said = registry.get(self._weights.format).arrangements(self._weights.path)
@@ -56,13 +56,13 @@ class Evidence:
     def _origins(self) -> dict[str, str]:
         return {name: self._weights.origins.get(name, name) for name in self._weights}
 
-    def said(self, name: str) -> Arrangement:
+    def arrangement(self, name: str) -> Arrangement:
         """Return the arrangement of a tensor by the ops of the source."""
-        return self._said.get(name, Arrangement())
+        return self._arrangements.get(name, Arrangement())
 
     def cells(self, names: Collection[str]) -> list[list[str]]:
         """Return the tensors of each recurrent cell in the source's ops whose tensors are all among `names`."""
-        found = dict.fromkeys(said.cell for name in names if (said := self.said(name)).cell)
+        found = dict.fromkeys(source.cell for name in names if (source := self.arrangement(name)).cell)
         return [list(cell) for cell in found if {*cell} <= {*names}]
 
     def ways(self, name: str, shape: Shape, reading: Reading, target: Shape) -> list[Layout]:
@@ -70,7 +70,7 @@ class Evidence:
 
         If neither decides, there are two, the one for outputs first before the other.
         """
-        first, channels_first, *_ = self.said(name)
+        first, channels_first, *_ = self.arrangement(name)
         asked: list[Layout] = []
         if reading.is_known and self.framework == "tflite":
             asked = [_of_lite(reading)]
@@ -86,14 +86,14 @@ class Evidence:
         forms = {None: ("torch", "keras"), True: ("torch",), False: ("keras",)}[first]
         return [way for way in pointwise(shape, target) if way.form in forms]
 
-    def outputs_first(self, kind: Kind, told: Told) -> bool | None:
+    def outputs_first(self, kind: Kind, certain: CertainLayouts) -> bool | None:
         """Return whether a kernel of a kind whose shape is ambiguous has its outputs first; None without evidence.
 
         Other kernels of its kind precede the framework, because those of GPT-2 in PyTorch have TensorFlow's layout.
         Convolutions with inputs first imply the same for dense kernels, and dense kernels with outputs first imply the
         same for convolutions, because no framework combines the former with the latter.
         """
-        own, other = (told.dense, told.conv) if kind == "dense" else (told.conv, told.dense)
+        own, other = (certain.dense, certain.conv) if kind == "dense" else (certain.conv, certain.dense)
         if own:
             return next(iter(own)) if len(own) == 1 else None
         if self.framework in FRAMEWORKS:
@@ -113,13 +113,13 @@ def _of_lite(reading: Reading) -> Layout:
     return Keep() if reading.outputs_first else reading.of_outputs_first(channels_first=False)
 
 
-def told(pairs: Iterable[tuple[Reading, list[Layout]]]) -> Told:
+def certain_layouts(pairs: Iterable[tuple[Reading, list[Layout]]]) -> CertainLayouts:
     """Return the layouts of kernels that fit in only one way, given their readings and the fitting layouts."""
     seen: dict[Kind, set[bool]] = {"dense": set(), "conv": set()}
     for reading, ways in pairs:
         if len(ways) == 1 and not isinstance(reading.turning, Keep):
             seen[kind_of(reading, ways[0])].add(has_outputs_first(ways[0]))
-    return Told(frozenset(seen["dense"]), frozenset(seen["conv"]))
+    return CertainLayouts(frozenset(seen["dense"]), frozenset(seen["conv"]))
 
 
 def has_outputs_first(way: Layout) -> bool:

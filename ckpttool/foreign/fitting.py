@@ -9,7 +9,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.suggestions import Suggestions
-from ckpttool.foreign.evidence import FRAMEWORKS, Evidence, Told, has_outputs_first, kind_of, told
+from ckpttool.foreign.evidence import FRAMEWORKS, CertainLayouts, Evidence, certain_layouts, has_outputs_first, kind_of
 from ckpttool.foreign.names import part_word
 from ckpttool.foreign.parametrised import Resolved, is_parametrisation
 from ckpttool.foreign.readers import Reading, forget_bias, inlined, reading
@@ -101,7 +101,7 @@ class Fitting:
     def contradicted(self, pairs: Sequence[Pair]) -> Iterator[str]:
         """Yield messages about kernels for which a rule's transform contradicts the file's ops that read them."""
         for pair in (pair for pair in pairs if len(pair.sources) == len(pair.targets) == 1):
-            first, target = self._evidence.said(pair.sources[0]).outputs_first, self.wanted[pair.targets[0]]
+            first, target = self._evidence.arrangement(pair.sources[0]).outputs_first, self.wanted[pair.targets[0]]
             ways = self._ways(pair.sources[0], target) if first is not None else []
             if ways and has_outputs_first(ways[0]) is first is not has_outputs_first(pair.layout):
                 op_says = f"though transform = '{ways[0]}' is what its op in the file says"
@@ -163,7 +163,7 @@ class Fitting:
         read = self._reading(target)
         if not read.is_known or not ways or not has_outputs_first(ways[0]):
             return False
-        kernels = self._told.conv if kind_of(read, ways[0]) == "conv" else self._told.dense
+        kernels = self._certain.conv if kind_of(read, ways[0]) == "conv" else self._certain.dense
         return self.weights[source].shape != target.shape or kernels == {True}
 
     def _is_doubtful(self, source: str, target: StoredTensor, ways: Sequence[Layout], first: bool | None) -> bool:
@@ -183,7 +183,7 @@ class Fitting:
         others = [f"'{way}'" for way in ways if not isinstance(way, Keep)]
         reference = ", or a reference decides it" if self.held is None else ""
         settled = f"specify transform = {' or '.join(others)}, or 'keep', in a rule{reference}"
-        if self._evidence.said(source).outputs_first is not None:
+        if self._evidence.arrangement(source).outputs_first is not None:
             return f"is {shape} either way, but by the ops of the file {named} needs it differently: {settled}"
         if not self._reading(target).is_known:
             return f"is {shape} either way, and no op shows how {named} is read: {settled}"
@@ -220,15 +220,15 @@ class Fitting:
         ways, read = self._ways(source, target), self._reading(target)
         if len(ways) < 2:
             return has_outputs_first(ways[0]) if ways else None
-        first = self._evidence.outputs_first(kind_of(read, ways[0]), self._told)
+        first = self._evidence.outputs_first(kind_of(read, ways[0]), self._certain)
         return first if read.is_known or not first else None
 
     @cached_property
-    def _told(self) -> Told:
+    def _certain(self) -> CertainLayouts:
         """The layouts of kernels that are paired one to one and whose shape determines it, regardless of rules."""
         single = ((move.sources[0], move.targets[0]) for move in self.moves if len(move.sources + move.targets) == 2)
         paired = ((name, self.wanted[target]) for name, target in single if target in self.wanted)
-        return told((self._reading(target), self._ways(name, target)) for name, target in paired)
+        return certain_layouts((self._reading(target), self._ways(name, target)) for name, target in paired)
 
     def _others(self, move: TensorMove, targets: Sequence[StoredTensor]) -> tuple[Layout, ...]:
         """Return the other layouts that fit an unconverted tensor, if no rule specifies one."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from ckpttool.foreign.names import layer_of, part_of, scope_of
+from ckpttool.foreign.names import layer_by_role, part_of, scope_of
 from ckpttool.layouts.candidates import candidates
 from ckpttool.layouts.layout import Layout, Shape
 
@@ -136,7 +136,7 @@ def cells(names: Iterable[str]) -> list[list[str]]:
     layers: dict[str, list[str]] = {}
     for name in names:
         cell = _TORCH_CELL.search(name)
-        layers.setdefault(layer_of(name) + (cell[1] or "" if cell else ""), []).append(name)
+        layers.setdefault(layer_by_role(name) + (cell[1] or "" if cell else ""), []).append(name)
     return [sorted(each, key=place) for each in layers.values() if len(each) > 1]
 
 
@@ -151,7 +151,7 @@ def attentions(shapes: Mapping[str, Shape]) -> Iterator[list[str]]:
     """
     layers: dict[str, list[str]] = {}
     for name in sorted(shapes, key=lambda name: part_of(name) == "bias"):
-        layers.setdefault(layer_of(name), []).append(name)
+        layers.setdefault(layer_by_role(name), []).append(name)
     # an attention's layers contain a matrix, normalisations do not
     layers = {layer: names for layer, names in layers.items() if any(len(shapes[name]) > 1 for name in names)}
     below: dict[str, list[str]] = {}

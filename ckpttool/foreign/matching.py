@@ -14,7 +14,7 @@ from ckpttool.foreign.names import (
     aligned,
     by_number,
     counted_words,
-    layer_of,
+    layer_by_role,
     natural,
     part_of,
     without_numbers,
@@ -65,8 +65,10 @@ class Matching:
     @cached_property
     def _groups(self) -> dict[str, Group]:
         """The group of each tensor: those with the same shape, role and arrangement fit the same variables."""
-        said = self.evidence.said
-        return {name: (shape, part_of(name), is_of_cell(name), said(name)) for name, shape in self.shapes.items()}
+        arrangement = self.evidence.arrangement
+        return {
+            name: (shape, part_of(name), is_of_cell(name), arrangement(name)) for name, shape in self.shapes.items()
+        }
 
     @cached_property
     def _fitting(self) -> dict[str, set[Group]]:
@@ -162,12 +164,12 @@ class Matching:
         left, wanting = self._open()
         beside: dict[str, set[str]] = {}
         for target, (source, _) in self.pairs.items():
-            beside.setdefault(layer_of(target), set()).add(layer_of(source))
-        inside = _by_value({name: (layer_of(name), group) for group, names in left.items() for name in names})
+            beside.setdefault(layer_by_role(target), set()).add(layer_by_role(source))
+        inside = _by_value({name: (layer_by_role(name), group) for group, names in left.items() for name in names})
         near = {
             target: [(layer, group) for layer in layers for group in groups if (layer, group) in inside]
             for target, groups in wanting.items()
-            if len(layers := beside.get(layer_of(target), set())) == 1
+            if len(layers := beside.get(layer_by_role(target), set())) == 1
         }
         counts = Counter(place for places in near.values() for place in places)
         only = [(places[0], target) for target, places in near.items() if len(places) == 1]
@@ -191,7 +193,7 @@ class Matching:
 
     def _by_order(self) -> bool:
         """Pair equally many tensors and variables that all fit one another in order, if paired layers are in order."""
-        layers = {name: layer_of(name) or name for name in self.shapes}
+        layers = {name: layer_by_role(name) or name for name in self.shapes}
         ordered = sorted({*layers.values()}, key=natural) if self.is_sorted else dict.fromkeys(layers.values())
         places = {layer: place for place, layer in enumerate(ordered)}
         known = [places[layers[self.pairs[target][0]]] for target in self.targets if target in self.pairs]

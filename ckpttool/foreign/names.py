@@ -65,11 +65,11 @@ def part_of(name: str) -> str | None:
     return _layer_and_part(name)[1]
 
 
-def layer_of(name: str) -> str:
+def layer_by_role(name: str) -> str:
     """Return a name without its last component; if that contains more than the role, the rest belongs to the layer.
 
-    >>> layer_of("features.0.weight"), layer_of("hidden1/kernel"), layer_of("W1"), layer_of("conv1_1_b")
-    ('features.0', 'hidden1', '1', 'conv1_1')
+    >>> [layer_by_role(name) for name in ("features.0.weight", "hidden1/kernel", "W1", "conv1_1_b")]
+    ['features.0', 'hidden1', '1', 'conv1_1']
     """
     return _layer_and_part(name)[0]
 
@@ -128,7 +128,7 @@ def words_of(name: str) -> list[str]:
     >>> words_of("block_2_expand_BN/gamma"), words_of("block_2/expand/BatchNorm/gamma")
     (['block', '2', 'expand', 'batch', 'norm'], ['block', '2', 'expand', 'batch', 'norm'])
     """
-    head = _PROJECTION.sub(r"\1", name if part_of(name) is None else layer_of(name))
+    head = _PROJECTION.sub(r"\1", name if part_of(name) is None else layer_by_role(name))
     words = (word.lower() for word in re.findall(r"\d+|[A-Z]?[a-z]+|[A-Z]+", head))
     return [same for word in words for same in ALIASES.get(word, (word,))]
 

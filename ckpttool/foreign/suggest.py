@@ -16,9 +16,9 @@ from ckpttool.core.errors import CkptError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.epsilons import gaps
-from ckpttool.foreign.evidence import Evidence, has_outputs_first, kind_of, told
+from ckpttool.foreign.evidence import Evidence, certain_layouts, has_outputs_first, kind_of
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
-from ckpttool.foreign.names import is_counter, layer_of, natural
+from ckpttool.foreign.names import is_counter, layer_by_role, natural
 from ckpttool.foreign.parametrised import resolved
 from ckpttool.foreign.readers import inlined, reading
 from ckpttool.foreign.rules import Rule
@@ -148,7 +148,7 @@ def _with_layouts(matching: Matching) -> tuple[list[Suggestion], list[str]]:
     """Return the pairs with their layouts, and messages about pairs whose layout is unknown."""
     pairs, problems = [], []
     ways = {target: matching.fits(source, target) for target, (source, _) in matching.pairs.items()}
-    known = told((matching.readings[target], fitting) for target, fitting in ways.items())
+    known = certain_layouts((matching.readings[target], fitting) for target, fitting in ways.items())
     for target, (source, confidence) in matching.pairs.items():
         fitting, read = ways[target], matching.readings[target]
         first = matching.evidence.outputs_first(kind_of(read, fitting[0]), known) if len(fitting) > 1 else True
@@ -174,7 +174,7 @@ def _with_epsilons(
         sources = tuple(pair.sources[0] for pair in joined)
         sure = min(pair.confidence for pair in joined)
         by_target[gap.targets[0]] = Suggestion(sources, gap.targets, gap.layout, sure)
-        notes.setdefault(gap.layout, []).append(layer_of(gap.variance))
+        notes.setdefault(gap.layout, []).append(layer_by_role(gap.variance))
     said = [f"{layout.difference}, which rules compensate for: {listed(layers)}" for layout, layers in notes.items()]
     return [*(pair for pair in pairs if not isinstance(pair.layout, Keep)), *by_target.values()], said
 
@@ -182,7 +182,7 @@ def _with_epsilons(
 def _about_flattening(pairs: Sequence[Suggestion], evidence: Evidence) -> Iterator[str]:
     """Yield a note on kernels whose image is assumed to be flattened with channels first, because no op shows it."""
     flattened = [pair.sources[0] for pair in pairs if isinstance(pair.layout, Flatten) and pair.layout.form == "torch"]
-    assumed = [name for name in flattened if evidence.said(name).channels_first is None]
+    assumed = [name for name in flattened if evidence.arrangement(name).channels_first is None]
     if assumed:
         other = "one that flattens [height, width, channels] takes `dense` in place of `flatten`"
         yield f"assumed: the source flattens [channels, height, width] before {listed(assumed)}; {other}"

@@ -13,7 +13,7 @@ from ckpttool.data.architectures import preprocessing_of
 from ckpttool.data.class_files import class_names_of
 from ckpttool.formats import registry
 from ckpttool.formats.hdf5.tree import Hdf5Tensors
-from ckpttool.formats.keras.application_weights import paired, told_by
+from ckpttool.formats.keras.application_weights import completed_by, paired
 from ckpttool.formats.keras.applications import Application, application, cache_folder
 from ckpttool.formats.keras.scheme import SCHEME, is_application
 from ckpttool.graph.contents.class_names import with_class_names
@@ -57,7 +57,7 @@ def open_application(path: Path | str) -> OpenedKeras:
         return _with_random_weights(named, Path(path))
     stored = checkpoint.open(source)
     weights = stored.only({name for name, kind in stored.kinds().items() if kind == "weight"})
-    told = told_by(named, {spec.name: spec for spec in weights.specs()})
+    told = completed_by(named, {spec.name: spec for spec in weights.specs()})
     model = application_built(told, source)
     names = _stored_names(model, told, weights, source, leave=named.include_top is False)
     trace = traced(model)

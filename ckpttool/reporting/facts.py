@@ -23,7 +23,7 @@ Commands = Callable[[str, str], Sequence[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
-class Judged:
+class ModelEvaluation:
     """The evaluation of a model: the metrics of `evaluate`, the worst examples, and a diagnosis of its layers."""
 
     data: str
@@ -59,7 +59,7 @@ class Facts:
         history: The epochs of the run that made it.
         filters: The kernel that is drawn, and its pictures.
         against: A comparison with another model.
-        judged: The evaluation.
+        evaluation: The evaluation.
         notes: The information that is missing, and why.
         commands: Commands for a layer that a user may want to run.
         library: The Hub's name of the framework, if there is one.
@@ -75,7 +75,7 @@ class Facts:
     history: Sequence[Epoch] = ()
     filters: tuple[str, Filters] | None = None
     against: Against | None = None
-    judged: Judged | None = None
+    evaluation: ModelEvaluation | None = None
     notes: Sequence[str] = ()
     commands: Commands = lambda _name, _pattern: ()
     library: str | None = None

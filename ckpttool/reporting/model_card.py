@@ -6,8 +6,8 @@ from pathlib import PurePath
 
 from ckpttool.core.counts import counted, human_size
 from ckpttool.core.shown_text import visible
-from ckpttool.reporting.facts import Facts, Judged
-from ckpttool.reporting.judged import class_names
+from ckpttool.reporting.evaluation import class_names
+from ckpttool.reporting.facts import Facts, ModelEvaluation
 from ckpttool.reporting.scopes import Scope, tree
 from ckpttool.surgery.differing.differences import ranking, summary
 from ckpttool.training.run import best_of
@@ -33,7 +33,7 @@ def card_body(facts: Facts) -> str:
         f"# {escaped(facts.path.name)}",
         _table(("", ""), facts.about[1:]),
         f"## Layers\n\n{_layers(facts)}" if facts.layers else "",
-        f"## Evaluation\n\n{_evaluation(facts.judged)}" if facts.judged else "",
+        f"## Evaluation\n\n{_evaluation(facts.evaluation)}" if facts.evaluation else "",
         f"## Training\n\n{_training(facts)}" if facts.history else "",
         _changes(facts),
         "\n".join(_lineage(facts)),
@@ -73,10 +73,10 @@ def _row(scope: Scope, facts: Facts) -> tuple[object, ...]:
     return scope.name, len(names), f"{sum(layer['parameters'] for layer in layers):,}", human_size(size), word
 
 
-def _evaluation(judged: Judged) -> str:
-    figures = judged.figures
+def _evaluation(evaluation: ModelEvaluation) -> str:
+    figures = evaluation.figures
     accuracy = "" if figures.get("accuracy") is None else f", accuracy {figures['accuracy']:.4f}"
-    rows, name = counted(figures["rows"], "row"), escaped(PurePath(judged.data).name)
+    rows, name = counted(figures["rows"], "row"), escaped(PurePath(evaluation.data).name)
     said = f"{rows} of {name}: loss {figures['loss']:.4f}{accuracy}."
     lines = [
         (name, each["rows"], *("" if each[key] is None else f"{each[key]:.1%}" for key in ("accuracy", "precision")))

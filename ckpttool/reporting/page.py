@@ -10,8 +10,8 @@ from ckpttool.core.pages.pictures import picture
 from ckpttool.core.pages.plots import curves
 from ckpttool.core.shown_text import as_html
 from ckpttool.reporting.drawings import flow, lineage
+from ckpttool.reporting.evaluation import evaluation_section
 from ckpttool.reporting.facts import MOST_OTHERS, Facts, Row
-from ckpttool.reporting.judged import judged_section
 from ckpttool.reporting.scopes import Tree
 from ckpttool.surgery.differing.differences import summary
 from ckpttool.surgery.differing.page import layer_table
@@ -31,7 +31,7 @@ def page(facts: Facts) -> str:
     sections = {
         "lineage": ("History", lineage(facts) or "<p class=soft>No history.</p>"),
         "run": ("Training run", _run(facts)),
-        "rows": ("Evaluation", judged_section(facts.judged) if facts.judged else ""),
+        "rows": ("Evaluation", evaluation_section(facts.evaluation) if facts.evaluation else ""),
         "moved": (f"Changes against {facts.against.path.name}" if facts.against else "", _moved(facts)),
         "flow": ("Data flow", flow(facts, layers.keys)),
         "layers": (counted(len(facts.layers), "layer").capitalize(), _layers(facts, layers)),

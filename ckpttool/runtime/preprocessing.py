@@ -14,7 +14,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.shapes import PartialShape, shown
 from ckpttool.data.fitting import INTEGERS
 from ckpttool.data.fitting_shapes import image_size
-from ckpttool.data.preprocessing import Steps, made_for, said
+from ckpttool.data.preprocessing import Steps, made_for, notation
 from ckpttool.data.preprocessing_steps import (
     Bgr,
     Grayscale,
@@ -73,7 +73,7 @@ def with_preprocessing_ops(graph: Graph, inputs: Mapping[str, Steps]) -> tuple[G
         raw = raw_of(graph, name, done)
         if raw.dtype != _dtype(graph, name) or done:
             graph = _in_front(graph, name, raw, done)
-            text = said(done) or "a cast"
+            text = notation(done) or "a cast"
             notes.append(f"{name} takes raw rows, {raw.dtype} {shown(raw.row)}; the graph does {text}")
     return graph, notes
 

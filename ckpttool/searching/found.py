@@ -17,19 +17,19 @@ from ckpttool.searching.differences import accuracy, difference
 from ckpttool.searching.estimates import Estimate
 from ckpttool.searching.quick import Ranking, wilson
 from ckpttool.searching.recommendation import Recommendation, Rivals, against
-from ckpttool.searching.rows import TOLD, SearchRows, said
+from ckpttool.searching.rows import TOLD, SearchRows, rows_text
 from ckpttool.training.options import Options
 
 
 @dataclass(frozen=True)
-class Told:
+class FinalAccuracy:
     """An accuracy on examples not used for the selection: of the written model, or of one trained like the trials."""
 
     accuracy: float
     rows: int
     is_written: bool = False
 
-    def said(self) -> str:
+    def text(self) -> str:
         """Return it as text, with its interval."""
         low, high = wilson(self.accuracy, self.rows)
         what = "the written model" if self.is_written else "the model trained on the selection data"
@@ -56,7 +56,7 @@ class Search:
     trials: Sequence[Mapping[str, Any]]
     ranking: Ranking
     recommendation: Recommendation | None
-    told: Told | None
+    told: FinalAccuracy | None
     ended: str | None
     rope: float
     first: int | None = None
@@ -128,7 +128,7 @@ class Search:
         ties = f"; {len(found.tied)} of {len(found.tried)} are tied with it" if found.tied else ""
         lines = [f"recommended: {found.why}{ties}"]
         if self.told is not None:
-            lines.append(self.told.said())
+            lines.append(self.told.text())
         return [*lines, *early]
 
     def on_page(self, model: str) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class Search:
         return {
             "model": model,
             "answer": self.lines(),
-            "design": said(self.rows),
+            "design": rows_text(self.rows),
             "recommended": None if chosen is None else {"keep": chosen.keep, "freeze": chosen.freeze},
             "scores": [
                 {

@@ -24,7 +24,7 @@ from ckpttool.training.options import Options
 
 
 @dataclass(frozen=True)
-class Kept:
+class CutModel:
     """A model cut at a depth, with the head above `top`, bound; its restored and its newly initialised weights."""
 
     model: Model
@@ -45,14 +45,14 @@ class KeptModels:
         """
         self.source, self._head, self._options = source, head, options
         self.depths, self.misfits = fitted(source.model.graph, depths, head, options.objective or Objective())
-        self._kept: dict[tuple[int, bool], Kept] = {}
+        self._kept: dict[tuple[int, bool], CutModel] = {}
 
     @property
     def top(self) -> int:
         """The deepest depth that the head fits, above which it is added when training from scratch."""
         return max(depth.number for depth in self.depths if depth.number not in self.misfits)
 
-    def kept(self, configuration: Configuration) -> Kept:
+    def kept(self, configuration: Configuration) -> CutModel:
         """Return the model with the head above the depths that a configuration keeps; from scratch, above all."""
         scratch = configuration == SCRATCH
         depth = self.depths[self.top if scratch else configuration.keep]
@@ -67,7 +67,7 @@ class KeptModels:
             values |= fresh_tensors(put.graph, fresh, options.seed, values)
             built = replace(model, graph=put.graph, checkpoint=Checkpoint.of(values))
             bound = Bound.of(built, needed=("inputs", "labels"))
-            self._kept[depth.number, scratch] = Kept(built, depth.tensor, bound, put.kept, tuple(fresh))
+            self._kept[depth.number, scratch] = CutModel(built, depth.tensor, bound, put.kept, tuple(fresh))
         return self._kept[depth.number, scratch]
 
     def pattern(self, number: int) -> str:

@@ -44,7 +44,7 @@ def draw(picture: Picture, searches: Sequence[Search], title: str) -> None:
     ends = _ends(each for _, estimates in known for each in estimates.values())
     for axis, (found, estimates) in zip(panels, known, strict=True):
         _by_depth(axis, found, estimates)
-        axis.set_title(said(found), fontsize=10, loc="left")
+        axis.set_title(recommendation_text(found), fontsize=10, loc="left")
         axis.set_ylim(*ends)
     if columns > 1:
         _by_rows(figure.add_subplot(grid[lines - 1, :]), known)
@@ -57,7 +57,7 @@ def draw(picture: Picture, searches: Sequence[Search], title: str) -> None:
     picture.write(figure)
 
 
-def said(found: Search) -> str:
+def recommendation_text(found: Search) -> str:
     """Return the recommendation of a search, as a short text."""
     recommendation = found.recommendation
     chosen = recommendation.configuration if recommendation else None

@@ -97,7 +97,7 @@ class SearchRows:
         )
 
 
-def said(rows: SearchRows) -> str:
+def rows_text(rows: SearchRows) -> str:
     """Describe the rows used for the selection, and those for the final estimate."""
     design, telling = rows.design, f"{rows.telling.rows} others estimate the accuracy of the selection"
     seeds = counted(len(design.seeds), "seed")

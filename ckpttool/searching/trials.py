@@ -28,7 +28,7 @@ from ckpttool.searching.depths import depths
 from ckpttool.searching.features import FeaturePass
 from ckpttool.searching.kept_models import KeptModels
 from ckpttool.searching.quick import Ranking, ranking
-from ckpttool.searching.rows import TOLD, SearchRows, said
+from ckpttool.searching.rows import TOLD, SearchRows, rows_text
 from ckpttool.searching.targets import targets_of
 from ckpttool.searching.trainers import Diverged, Trainers, train
 from ckpttool.training.bound import Bound
@@ -45,7 +45,7 @@ Trial = tuple[Configuration, Block]
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrialSettings:
     """The settings that all trials of a search of one model share.
 
     Args:
@@ -74,7 +74,7 @@ class TrialsFactory:
     """Creates the function of a worker, which runs trials."""
 
     model: WorkerModel
-    asked: Asked
+    asked: TrialSettings
 
     def __call__(self) -> "Trials":
         """Open the model and find its depths.
@@ -90,7 +90,7 @@ class TrialsFactory:
 class Trials:
     """Runs trials of one search, in one process."""
 
-    def __init__(self, model: Model, asked: Asked) -> None:
+    def __init__(self, model: Model, asked: TrialSettings) -> None:
         """Find the depths of a model.
 
         Raises:
@@ -166,7 +166,7 @@ class Trials:
         row = bound.check_classes()
         empty = listed([str(each) for each in empty_classes(self.rows.choosing, row[-1])]) if row else ""
         left += [f"no row that chooses has the label {empty}"] if empty else []
-        return [*self.source.notes, *self.rows.choosing.notes, said(self.rows), *left, *chosen]
+        return [*self.source.notes, *self.rows.choosing.notes, rows_text(self.rows), *left, *chosen]
 
     def __call__(self, trial: Trial) -> Outcome:
         """Train a configuration on a block and evaluate it; a failed training is an outcome, too.

@@ -123,7 +123,7 @@ class Ways:
 
         return everything(self.walk.every, known) if self.grid else self.walk.following(known)
 
-    def said(self, design: Design) -> str:
+    def extent(self, design: Design) -> str:
         """Describe how much is tried at most."""
         every, blocks = len(self.walk.every), len(design.blocks)
         most = f"{every if self.grid else self.walk.most} of {every} ways to keep and to freeze are tried at most"

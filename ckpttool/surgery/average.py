@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, told
+from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, with_plan_step
 from ckpttool.surgery.merging.linear import mean
 from ckpttool.surgery.merging.method import shares
 
@@ -51,7 +51,7 @@ def plan_average(
         weights = _decayed(decay, len(checkpoints))
     parts = shares(weights, len(checkpoints)) if checkpoints else ()
     joined = join(checkpoints, lambda tensors: mean(tensors, parts), "averaged", lenient)
-    return told(joined, "average", checkpoints, options)
+    return with_plan_step(joined, "average", checkpoints, options)
 
 
 def _decayed(decay: float, count: int) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.merging import METHODS
 from ckpttool.surgery.merging.adapters import refuse_adapters
-from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, label, shortened, told
+from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, label, shortened, with_plan_step
 from ckpttool.surgery.merging.alignment import Tokens, align
 from ckpttool.surgery.merging.method import TaskVectorMethod, WeightMethod
 from ckpttool.surgery.merging.scales import Scale, Scales
@@ -97,7 +97,7 @@ def plan_merge(
         if how == "union" and not lenient:
             refuse_adapters(checkpoints)
         joined = _by_names(checkpoints, how, parameters.get("prefer"))
-    return told(joined, "merge", checkpoints, _as_written(how, given, lenient), base)
+    return with_plan_step(joined, "merge", checkpoints, _as_written(how, given, lenient), base)
 
 
 def given_of(parameters: Mapping[str, Any]) -> dict[str, Any]:

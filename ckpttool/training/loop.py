@@ -9,7 +9,7 @@ from ckpttool.training.callbacks.callback import Callback, Progress
 from ckpttool.training.failure import explain, explain_score
 from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.run import Epoch, Position, best_of, is_over
-from ckpttool.training.saves import Kept, Saves
+from ckpttool.training.saves import KeptWeights, Saves
 from ckpttool.training.trainer import Trainer
 
 FIRST_CALL = 20
@@ -27,7 +27,7 @@ class Loop:
         self,
         training: Trainer,
         position: Position,
-        kept: Kept | None,
+        kept: KeptWeights | None,
         saves: Saves,
         callback: Callback,
         interrupt: Interrupt,
@@ -42,7 +42,7 @@ class Loop:
         """The epochs that are done."""
         return self.position.history
 
-    def run(self) -> Kept:
+    def run(self) -> KeptWeights:
         """Train until the epochs are done or early stopping ends them; return the weights to write.
 
         Raises:
@@ -110,7 +110,9 @@ class Loop:
         epoch = Epoch(position.epoch, *figures, step=position.step, learning_rate=rate)
         position.end_epoch(epoch)
         if training.options.keep == "last" or epoch is best_of(self.history):
-            self.kept = Kept(epoch, training.graph, training.tensors(training.state.read()), training.frozen.names)
+            self.kept = KeptWeights(
+                epoch, training.graph, training.tensors(training.state.read()), training.frozen.names
+            )
         self._callback.on_weights(epoch, training.state.read)
         self._callback.on_epoch_end(epoch)
 

@@ -34,7 +34,7 @@ Columns = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictionRequest:
     """A request: what to predict, for which rows; it can be sent to any process."""
 
     data: str | InMemory
@@ -129,7 +129,7 @@ class PredictorFactory:
     """Makes the function of a worker, which predicts some of the rows."""
 
     model: WorkerModel
-    asked: Asked
+    asked: PredictionRequest
 
     def __call__(self) -> Callable[[slice], Columns]:
         """Open the model and the rows.

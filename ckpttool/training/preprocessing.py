@@ -11,7 +11,7 @@ import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.data.files import InputSpec
-from ckpttool.data.preprocessing import Preprocessing, Steps, said
+from ckpttool.data.preprocessing import Preprocessing, Steps, notation
 from ckpttool.data.preprocessing_steps import Nothing
 from ckpttool.data.ranges import BYTES
 from ckpttool.data.splits import Split
@@ -85,7 +85,7 @@ def unusual_steps(splits: Sequence[Split]) -> str:
             stored = split.stored.get(name)
             usual = BYTES if stored is not None and stored.array.dtype == np.uint8 else (Nothing(),)
             if name in split.inputs and steps != usual:
-                found.append(f"{split.name} {name}: {said(steps)}")
+                found.append(f"{split.name} {name}: {notation(steps)}")
     return "\n".join(found)
 
 

@@ -74,7 +74,7 @@ class Every:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptWeights:
     """The weights that will be written at the end: those of an epoch, with its graph and its frozen weights."""
 
     epoch: Epoch
@@ -130,7 +130,7 @@ class Saved:
 
     position: Position
     tensors: Mapping[str, Tensor]
-    kept: Kept | None
+    kept: KeptWeights | None
 
 
 def refuse_saves(output: str | Path) -> None:
@@ -215,7 +215,7 @@ class Saves:
         """Return the number of steps until the next save; None if the interval is not in steps."""
         return self._every.steps_left(step) if self._every else None
 
-    def write(self, graph: Graph, tensors: Mapping[str, Tensor], position: Position, kept: Kept | None) -> Path:
+    def write(self, graph: Graph, tensors: Mapping[str, Tensor], position: Position, kept: KeptWeights | None) -> Path:
         """Write a save, delete the oldest beyond those to keep, and return its prefix."""
         self.folder.mkdir(parents=True, exist_ok=True)
         prefix = self.folder / f"step-{position.step:08d}.ckpt"
@@ -251,7 +251,7 @@ class Saves:
     def _state_path(self, prefix: Path) -> Path:
         return prefix.with_name(f"{prefix.stem}{_STATE}")
 
-    def _write_kept(self, kept: Kept | None) -> dict[str, Any] | None:
+    def _write_kept(self, kept: KeptWeights | None) -> dict[str, Any] | None:
         if kept is None:
             return None
         prefix = self.folder / f"best-{kept.epoch.epoch:04d}.ckpt"
@@ -259,14 +259,14 @@ class Saves:
             write_model(kept.graph, kept.tensors, prefix, overwrite=True)
         return {"prefix": prefix.name, "epoch": asdict(kept.epoch), "frozen": list(kept.frozen)}
 
-    def _read_kept(self, state: _KeptState | None) -> Kept | None:
+    def _read_kept(self, state: _KeptState | None) -> KeptWeights | None:
         if state is None:
             return None
         prefix = self.folder / state.prefix
         require_tied(prefix)
         graph, opened = files.load(f"{prefix}.meta"), checkpoint.open(prefix)
         tensors = {name: opened[name] for name in stored_tensors(graph)}  # as in a run without an interruption
-        return Kept(state.epoch, graph, tensors, tuple(state.frozen))
+        return KeptWeights(state.epoch, graph, tensors, tuple(state.frozen))
 
     def _forget(self) -> None:
         """Delete all saves but the latest ones, and the best weights to which none of these refers.

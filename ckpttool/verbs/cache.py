@@ -76,7 +76,7 @@ def cache(
         CkptError: the layers, the graph and the data are inconsistent.
     """
     check_augment(augment, True, cache_augment)
-    asked = Asked(
+    asked = FeatureRequest(
         data=data if isinstance(data, InMemory) else str(data),
         held_out=HeldOut.parse(valid, group, seed),
         features=features,
@@ -102,7 +102,7 @@ def cache(
 
 
 @dataclass(frozen=True)
-class Asked:
+class FeatureRequest:
     """A request: the features to compute, and for which rows; it can be sent to any process."""
 
     data: str | InMemory
@@ -143,7 +143,7 @@ class FillFactory:
     """Makes the function of a worker, which computes the features of some rows and writes them in place."""
 
     model: WorkerModel
-    asked: Asked
+    asked: FeatureRequest
     destination: Destination
 
     def __call__(self) -> Callable[[Range], Part]:

@@ -37,7 +37,7 @@ from ckpttool.training.pseudo_labels import LabelledRows
 from ckpttool.training.relative_rates import with_found_rates
 from ckpttool.training.run import Position, Run, best_of
 from ckpttool.training.run_report import RunReport, report_path, write_report
-from ckpttool.training.saves import Every, Kept, Saves, asked_before, refuse_saves
+from ckpttool.training.saves import Every, KeptWeights, Saves, asked_before, refuse_saves
 from ckpttool.training.teaching import fingerprint_of, with_teacher
 from ckpttool.training.trainer import Trainer
 
@@ -230,7 +230,7 @@ def _report(
     return {**facts, **run.summary(), "options": asked, "notes": notes, "cache": cache, "left_behind": left_behind}
 
 
-def _proved(loop: Loop, kept: Kept, written: Mapping[str, Tensor], model: Model, output: Path) -> Run:
+def _proved(loop: Loop, kept: KeptWeights, written: Mapping[str, Tensor], model: Model, output: Path) -> Run:
     """Return the result of a run after checking that every frozen tensor was written with its original bytes.
 
     Raises:

@@ -11,7 +11,7 @@ from ckpttool.core.names import listed
 from ckpttool.core.tensors import TOLERANCE, Array, Tensor
 from ckpttool.foreign.epsilons import EpsilonGap
 from ckpttool.foreign.fitting import Pair
-from ckpttool.foreign.names import layer_of
+from ckpttool.foreign.names import layer_by_role
 from ckpttool.graph.core import Graph
 from ckpttool.layouts.norm import BatchNorm
 from ckpttool.model.model import Model
@@ -95,7 +95,7 @@ class ReferenceProof:
         if not epsilons:
             same = "the source's batch normalisations have the graph's epsilon"
             return f"{same}, {why}: transform = 'keep' leaves {largest:.1e}"
-        layout, names = epsilons[0].layout, listed([layer_of(gap.variance) for gap in epsilons], most=3)
+        layout, names = epsilons[0].layout, listed([layer_by_role(gap.variance) for gap in epsilons], most=3)
         rule = f"transform = '{layout}' in a rule for gamma and variance, as `suggest` drafts it, leaves {largest:.1e}"
         return f"{layout.difference} ({names}), {why}: {rule}"
 

@@ -15,7 +15,7 @@ from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
 from ckpttool.foreign.epsilons import EpsilonGap, gaps
 from ckpttool.foreign.evidence import Evidence
-from ckpttool.foreign.names import layer_of
+from ckpttool.foreign.names import layer_by_role
 from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
@@ -194,7 +194,7 @@ def _kept_with(weights: Path) -> Graph | None:
 def _about_epsilons(found: Sequence[EpsilonGap]) -> Iterator[str]:
     """Return notes on epsilons that differ, and on how that is compensated."""
     for layout in dict.fromkeys(gap.layout for gap in found):
-        names = [layer_of(gap.variance) for gap in found if gap.layout == layout]
+        names = [layer_by_role(gap.variance) for gap in found if gap.layout == layout]
         yield from notes_about(f"{layout.difference}; `suggest` drafts rules that make up for it", names)
 
 

@@ -18,7 +18,7 @@ from ckpttool.model.model import Model
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.evaluation_rows import Which
 from ckpttool.training.prediction_files import Shapes, check_output, write_predictions
-from ckpttool.training.predictor import Asked, Columns, Predictor, PredictorFactory
+from ckpttool.training.predictor import Columns, PredictionRequest, Predictor, PredictorFactory
 from ckpttool.training.worker_model import WorkerModel, as_items
 
 
@@ -161,14 +161,14 @@ def _asked(
     features: str | None,
     classes: Classes,
     preprocess: str | None,
-) -> Asked:
+) -> PredictionRequest:
     """Return the request to a model, here or in a worker."""
     source, names = data if isinstance(data, InMemory) else str(data), class_names_of(classes)
-    return Asked(source, which, tensor, as_items(roles or {}), features, tuple(names or ()), preprocess)
+    return PredictionRequest(source, which, tensor, as_items(roles or {}), features, tuple(names or ()), preprocess)
 
 
 def _computed(
-    model: Model, asked: Asked, callbacks: Callbacks, executor: Executor | None
+    model: Model, asked: PredictionRequest, callbacks: Callbacks, executor: Executor | None
 ) -> tuple[Predictor, Iterable[Columns]]:
     """Return the predictor, and its predictions in batches of rows."""
     callback, predictor = CallbackList(callbacks), asked.of(model)

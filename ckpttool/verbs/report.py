@@ -20,7 +20,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.model.as_run import as_run
 from ckpttool.model.model import Model
 from ckpttool.model.resolve import Talk, graph_beside, open_either
-from ckpttool.reporting.facts import MOST_OTHERS, Against, Commands, Facts, Judged, Row, shown_layers
+from ckpttool.reporting.facts import MOST_OTHERS, Against, Commands, Facts, ModelEvaluation, Row, shown_layers
 from ckpttool.reporting.model_card import card_body
 from ckpttool.reporting.scopes import shape_text
 from ckpttool.surgery.filters import Filters
@@ -62,7 +62,7 @@ DIAGNOSED = 500
 def report(
     path: Path,
     against: Path | None = None,
-    judged: Judged | None = None,
+    evaluation: ModelEvaluation | None = None,
     say: Talk = lambda _text: None,
     commands: Commands = lambda _name, _pattern: (),
 ) -> Facts:
@@ -71,7 +71,7 @@ def report(
     Args:
         path: The model or checkpoint.
         against: An older version, to show what has changed since.
-        judged: The evaluation, if computed.
+        evaluation: The evaluation, if computed.
         say: A function that receives notes for the user.
         commands: A function that returns command lines for a scope, from its name and its pattern.
 
@@ -103,14 +103,14 @@ def report(
         run.history if run else (),
         None if isinstance(held, Graph) else _first_filters(path, layers, tensors),
         _against(against, path, say) if against else None,
-        judged,
+        evaluation,
         notes,
         commands,
         found.library,
     )
 
 
-def judge(model: Model, data: Source, callbacks: Callbacks = (), **reading: Any) -> Judged:
+def evaluation_of(model: Model, data: Source, callbacks: Callbacks = (), **reading: Any) -> ModelEvaluation:
     """Return the evaluation of a model on rows: metrics, the most confident mistakes, and statistics of its layers.
 
     Args:
@@ -129,7 +129,7 @@ def judge(model: Model, data: Source, callbacks: Callbacks = (), **reading: Any)
         layers, why = diagnose(model, data, rows=DIAGNOSED, **reading), ""
     except CkptError as error:
         layers, why = [], f"Activations are not known: {error}"
-    return Judged(str(data), found.as_json(), found.worst, layers, why)
+    return ModelEvaluation(str(data), found.as_json(), found.worst, layers, why)
 
 
 def check_outputs(paths: Iterable[Path], overwrite: bool) -> None:
@@ -155,11 +155,11 @@ def write_page(facts: Facts, path: Path) -> None:
 
 def write_card(facts: Facts, path: Path) -> None:
     """Write a report as a model card, in Markdown with the fields of the Hub, atomically."""
-    judged = facts.judged
-    figures = judged.figures if judged else {}
+    evaluation = facts.evaluation
+    figures = evaluation.figures if evaluation else {}
     measured = [f"{key}={figures[key]}" for key in ("accuracy", "loss") if figures.get(key) is not None]
-    datasets = [Path(judged.data).stem] if judged else []
-    task = "image-classification" if judged and any(each.image is not None for each in judged.worst) else None
+    datasets = [Path(evaluation.data).stem] if evaluation else []
+    task = "image-classification" if evaluation and any(each.image is not None for each in evaluation.worst) else None
     said = Said(metrics=measured, task=task, datasets=datasets)
     card = {**card_of(said, library=facts.library), "text": card_body(facts)}
     with replacing(path) as file:

@@ -18,20 +18,20 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.configure import require_threads
 from ckpttool.searching.configurations import SCRATCH, Bounds, Configuration
 from ckpttool.searching.cuts import cut_at, fresh_at
-from ckpttool.searching.found import Search, Told
+from ckpttool.searching.found import FinalAccuracy, Search
 from ckpttool.searching.loop import Budget, Loop, SearchCallback
 from ckpttool.searching.recommendation import recommend
 from ckpttool.searching.rows import TOLD
 from ckpttool.searching.study import Study
 from ckpttool.searching.trackers import Following, Tracked, Tracker, open_tracker
-from ckpttool.searching.trials import Asked, Trials, TrialsFactory
+from ckpttool.searching.trials import Trials, TrialSettings, TrialsFactory
 from ckpttool.searching.walk import Walk, Ways
 from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.training.saves import refuse_saves
 from ckpttool.training.worker_model import WorkerModel
 from ckpttool.verbs.finetune import checked_writer
-from ckpttool.verbs.search_writing import Means, told_by, write_found
+from ckpttool.verbs.search_writing import Means, write_found, written_accuracy
 
 STUDY = ".study"
 """The suffix of the file with a search's trials."""
@@ -110,9 +110,9 @@ def search_reuse(
     if write and not overwrite:
         refuse_saves(Path(output))
     require_threads(options.threads)
-    trials = Trials(model, Asked(data, head, options, how.probe, how.seeds, how.folds, how.rows))
+    trials = Trials(model, TrialSettings(data, head, options, how.probe, how.seeds, how.folds, how.rows))
     ways = _ways(trials, how)
-    callback.on_notes([*trials.notes, ways.said(trials.rows.design)])
+    callback.on_notes([*trials.notes, ways.extent(trials.rows.design)])
     place, ends = executor or Here(), interrupt or Interrupt()
     factory = TrialsFactory(_for_worker(model, trials), trials.asked) if executor else lambda: trials
     question, blocks = _question(trials, how), trials.rows.design.blocks
@@ -136,7 +136,7 @@ def search_reuse(
         made_by = command or Command.of_call("search", model.path, output)
         means = Means(how.soup, how.interpolate)
         write_found(trials, found, means, Path(output), overwrite, callback, made_by, family)
-        told = told_by(trials, Path(output), family) if tells_itself else found.told
+        told = written_accuracy(trials, Path(output), family) if tells_itself else found.told
     return replace(found, told=told, written=Path(output))
 
 
@@ -176,7 +176,7 @@ def _searches(
     how = given.pop("how", None) or SearchOptions()
     if amounts := [number for number in rows if number is not None and len(rows) > 1]:
         options = given.get("options") or Options()
-        _ = Trials(model, Asked(data, head, options, how.probe, how.seeds, how.folds, max(amounts))).rows
+        _ = Trials(model, TrialSettings(data, head, options, how.probe, how.seeds, how.folds, max(amounts))).rows
     found: list[Search] = []
     begun = time.monotonic()
     for place, number in enumerate(rows):
@@ -223,12 +223,12 @@ def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, 
     )
 
 
-def _told(trials: Trials, study: Study, chosen: Configuration) -> Told | None:
+def _told(trials: Trials, study: Study, chosen: Configuration) -> FinalAccuracy | None:
     """Return the accuracy of a configuration on examples not used for the selection; None if its training fails."""
     if TOLD not in study.outcomes[chosen]:
         study.add(chosen, TOLD, trials.told(chosen, study.outcomes[chosen]))
     outcome = study.outcomes[chosen][TOLD]
-    return None if outcome.accuracy is None else Told(outcome.accuracy, len(outcome.correct))
+    return None if outcome.accuracy is None else FinalAccuracy(outcome.accuracy, len(outcome.correct))
 
 
 def _study(output: str | Path, question: Mapping[str, Any], overwrite: bool) -> Study:

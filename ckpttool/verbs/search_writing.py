@@ -10,7 +10,7 @@ from ckpttool.formats.writing.files import temporary_folder
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model
 from ckpttool.searching.configurations import Configuration
-from ckpttool.searching.found import Search, Told
+from ckpttool.searching.found import FinalAccuracy, Search
 from ckpttool.searching.loop import SearchCallback
 from ckpttool.searching.trials import Trials
 from ckpttool.verbs.evaluate import evaluate
@@ -73,10 +73,10 @@ def write_found(
     callback.on_notes(plan.notes[-1:])
 
 
-def told_by(trials: Trials, output: Path, family: str) -> Told | None:
+def written_accuracy(trials: Trials, output: Path, family: str) -> FinalAccuracy | None:
     """Return the accuracy of the written model on the file's test rows; None if it cannot be computed."""
     options = trials.asked.options
     averaged = family != "keras" and bool(options.recipe and options.recipe.ema)  # such a file has only averages
     written = Model.open(output, trials.source.model.graph.allowed, ema=averaged)
     found = evaluate(written, trials.asked.data, split="test", features=options.features, classes=options.classes)
-    return None if found.accuracy is None else Told(found.accuracy, found.rows, is_written=True)
+    return None if found.accuracy is None else FinalAccuracy(found.accuracy, found.rows, is_written=True)

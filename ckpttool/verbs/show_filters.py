@@ -41,14 +41,14 @@ class Drawn:
     def lines(self) -> Iterator[str]:
         """Yield lines of text."""
         rest = f"; {self.filters.left_out} are not shown" if self.filters.left_out else ""
-        yield f"{self.path}: {said(self.name, self.filters)}{rest}"
+        yield f"{self.path}: {filters_text(self.name, self.filters)}{rest}"
 
 
-def said(name: str, filters: Filters) -> str:
+def filters_text(name: str, filters: Filters) -> str:
     """Return a description of the images.
 
     >>> import numpy as np
-    >>> said("hidden1/kernel", Filters(np.zeros((100, 28, 28, 1)), 300, "units"))
+    >>> filters_text("hidden1/kernel", Filters(np.zeros((100, 28, 28, 1)), 300, "units"))
     'hidden1/kernel: 100 of 300 units, 28 x 28'
     """
     shown, height, width, _ = filters.tiles.shape
@@ -75,7 +75,7 @@ def draw_filters(
         PlanError: the layer has no kernel, or one that cannot be drawn as an image.
     """
     kernel, filters = filters_of(path, name, most, image_shape)
-    _draw(picture, said(kernel, filters), filters)
+    _draw(picture, filters_text(kernel, filters), filters)
     return Drawn(picture.path, kernel, filters)
 
 

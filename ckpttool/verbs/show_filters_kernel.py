@@ -101,7 +101,7 @@ class KernelSource:
 
     def _has_outputs_first(self, name: str) -> bool:
         """Return whether a kernel has its outputs first, as in PyTorch: by its ops, its framework, or its name."""
-        known = self.evidence.said(name).outputs_first
+        known = self.evidence.arrangement(name).outputs_first
         known = FRAMEWORKS.get(self.evidence.framework or "") if known is None else known
         return known if known is not None else name.endswith(".weight")
 

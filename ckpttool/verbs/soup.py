@@ -22,7 +22,7 @@ from ckpttool.training.soups import Judge, between, greedy_soup, parse_alphas, w
 
 
 @dataclass(frozen=True)
-class Judged:
+class Candidate:
     """A model, or an interpolation coefficient, with its loss and accuracy."""
 
     facts: Mapping[str, Any]
@@ -53,9 +53,9 @@ class SoupPlan(ModelPlan):
         return "written and read back"
 
     @property
-    def rows(self) -> list["Judged"]:
+    def rows(self) -> list["Candidate"]:
         """The evaluated models or coefficients."""
-        return [Judged(row) for row in self.judged]
+        return [Candidate(row) for row in self.judged]
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
         """Write the average as a model.

@@ -128,7 +128,7 @@ def verdict(
     )
 
 
-def told_by(against: str) -> str:
+def without_catalogue(against: str) -> str:
     """Return `against` in a form that needs no catalogue: `zoo:NAME` becomes the hash of the entry.
 
     Raises:

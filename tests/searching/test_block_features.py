@@ -8,7 +8,7 @@ import pytest
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.searching.configurations import Block, Configuration
-from ckpttool.searching.trials import Asked, Trials
+from ckpttool.searching.trials import Trials, TrialSettings
 from ckpttool.training.feature_cache import FeatureCache, nearest_below
 from ckpttool.training.options import Options
 from ckpttool.verbs.new import plan_new
@@ -24,7 +24,9 @@ def trials(tmp_path: Path) -> Trials:
     layers = "one = dense(8, relu); two = dense(7, relu); three = dense(5, relu); outputs = dense(3)"
     plan_new([6], layers).write(tmp_path / "net.ckpt")
     options = Options(recipe=Recipe("adam(0.02)"), epochs=1, batch_size=8, cache_dir=tmp_path / "cache")
-    return Trials(Model.open(tmp_path / "net.ckpt"), Asked(tmp_path / "rows.npz", "new = dense(2)", options, seeds=1))
+    return Trials(
+        Model.open(tmp_path / "net.ckpt"), TrialSettings(tmp_path / "rows.npz", "new = dense(2)", options, seeds=1)
+    )
 
 
 def test_deeper_features_are_computed_from_those_below(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.data.splits import Split
 from ckpttool.searching.configurations import SCRATCH, Configuration, Design, Outcome
 from ckpttool.searching.found import Search
-from ckpttool.searching.picture import MARKS, draw, said
+from ckpttool.searching.picture import MARKS, draw, recommendation_text
 from ckpttool.searching.recommendation import recommend
 from ckpttool.searching.rows import SearchRows
 from ckpttool.training.callbacks.plot import Picture
@@ -69,9 +69,9 @@ def test_what_was_ended_before_its_first_trial_is_no_picture(tmp_path: Path) -> 
 
 
 def test_it_says_what_is_recommended() -> None:
-    assert said(found(1000)) == "1,000 rows: keep 1, freeze 0"
+    assert recommendation_text(found(1000)) == "1,000 rows: keep 1, freeze 0"
     close = {SCRATCH: 0.5, Configuration(1, 0): 0.55, Configuration(2, 1): 0.52}
-    assert said(found(40, close)) == "40 rows: no recommendation"
+    assert recommendation_text(found(40, close)) == "40 rows: no recommendation"
 
 
 def test_another_name_than_a_picture_s_is_refused(tmp_path: Path) -> None:

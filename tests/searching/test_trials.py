@@ -12,14 +12,14 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.searching.configurations import SCRATCH, Block, Configuration, Outcome
 from ckpttool.searching.rows import TOLD
-from ckpttool.searching.trials import Asked, Trials, TrialsFactory
+from ckpttool.searching.trials import Trials, TrialSettings, TrialsFactory
 from ckpttool.training.options import Options
 from ckpttool.training.worker_model import WorkerModel
 from ckpttool.verbs.new import plan_new
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+def asked(tmp_path_factory: pytest.TempPathFactory) -> TrialSettings:
     """Ask how much of a new network of two layers to reuse, for 50 rows of two classes."""
     folder = tmp_path_factory.mktemp("trials")
     rows = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
@@ -27,17 +27,17 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     np.savez(folder / "rows.npz", x_train=rows[:50], y_train=labels[:50], x_test=rows[50:], y_test=labels[50:])
     plan_new([6], "one = dense(8, relu); two = dense(4, relu); outputs = dense(3)").write(folder / "net.ckpt")
     options = Options(recipe=Recipe("adam(0.02)"), epochs=8, batch_size=8, cache_dir=folder / "cache")
-    return Asked(folder / "rows.npz", "new = dense(2)", options, seeds=2)
+    return TrialSettings(folder / "rows.npz", "new = dense(2)", options, seeds=2)
 
 
 @pytest.fixture(scope="module")
-def model(asked: Asked) -> Model:
+def model(asked: TrialSettings) -> Model:
     """Open the network."""
     return Model.open(Path(asked.data).parent / "net.ckpt")
 
 
 @pytest.fixture(scope="module")
-def trials(model: Model, asked: Asked) -> Trials:
+def trials(model: Model, asked: TrialSettings) -> Trials:
     """Open the trials once."""
     return Trials(model, asked)
 
@@ -61,7 +61,7 @@ def test_a_trial_gives_a_score_for_each_judged_row_and_learns(trials: Trials) ->
     [SCRATCH, pytest.param(Configuration(1, 1), marks=pytest.mark.slow), Configuration(2, 1), Configuration(2, 0)],
 )
 def test_a_trial_does_not_depend_on_what_was_run_before_it(
-    trials: Trials, model: Model, asked: Asked, configuration: Configuration
+    trials: Trials, model: Model, asked: TrialSettings, configuration: Configuration
 ) -> None:
     block = Block(1, 3)
     trials((configuration, Block(0, 1)))
@@ -69,7 +69,7 @@ def test_a_trial_does_not_depend_on_what_was_run_before_it(
     assert shared.correct.tolist() == alone.correct.tolist()
 
 
-def test_pulls_averages_and_found_rates_are_those_of_each_trial(model: Model, asked: Asked) -> None:
+def test_pulls_averages_and_found_rates_are_those_of_each_trial(model: Model, asked: TrialSettings) -> None:
     recipe = Recipe("adam(0.02)", lr="auto-rgn", l2_sp="0.01", ema=0.9)
     tuned = replace(asked, options=replace(asked.options, recipe=recipe, epochs=3))
     trial, trials = (Configuration(2, 1), Block(1, 3)), Trials(model, tuned)
@@ -83,18 +83,18 @@ def test_the_result_is_told_on_rows_that_chose_nothing(trials: Trials) -> None:
     assert trials((Configuration(1, 1), TOLD)).correct.shape == (10,)
 
 
-def test_the_rows_that_tell_choose_no_epoch(model: Model, asked: Asked) -> None:
+def test_the_rows_that_tell_choose_no_epoch(model: Model, asked: TrialSettings) -> None:
     stopped = replace(asked, options=replace(asked.options, early_stopping=1, epochs=200))
     before = {Block(0, 0): Outcome(epochs=2), Block(0, 1): Outcome(epochs=5), Block(0, 2): Outcome(state="failed")}
     assert Trials(model, stopped).told(Configuration(1, 1), before).epochs == 4  # 3.5
 
 
-def test_early_stopping_takes_no_more_epochs_than_it_needs(model: Model, asked: Asked) -> None:
+def test_early_stopping_takes_no_more_epochs_than_it_needs(model: Model, asked: TrialSettings) -> None:
     stopped = replace(asked, options=replace(asked.options, early_stopping=1, epochs=200))
     assert Trials(model, stopped)((Configuration(1, 1), Block(0, 0))).epochs < 200
 
 
-def test_training_that_fails_is_an_outcome(model: Model, asked: Asked) -> None:
+def test_training_that_fails_is_an_outcome(model: Model, asked: TrialSettings) -> None:
     wild = replace(asked, options=replace(asked.options, recipe=Recipe("sgd(1e30)")))
     outcome = Trials(model, wild)((Configuration(1, 0), Block(0, 0)))
     assert (outcome.state, outcome.accuracy, outcome.reason) == ("failed", None, "the loss is not finite in epoch 1")
@@ -110,14 +110,14 @@ def test_training_that_fails_is_an_outcome(model: Model, asked: Asked) -> None:
     ],
 )
 def test_a_head_that_does_not_fit_is_refused_before_anything_is_trained(
-    model: Model, asked: Asked, head: str, objective: Objective | None, said: str
+    model: Model, asked: TrialSettings, head: str, objective: Objective | None, said: str
 ) -> None:
     wrong = replace(asked, head=head, options=replace(asked.options, objective=objective))
     with pytest.raises(CkptError, match=said):
         _ = Trials(model, wrong).rows
 
 
-def test_a_head_that_goes_on_some_depths_is_tried_on_these(asked: Asked, tmp_path: Path) -> None:
+def test_a_head_that_goes_on_some_depths_is_tried_on_these(asked: TrialSettings, tmp_path: Path) -> None:
     images = np.random.default_rng(0).normal(size=(60, 8, 8, 1)).astype(np.float32)
     np.savez(tmp_path / "images.npz", x_train=images, y_train=np.arange(60) % 2)
     layers = "conv1 = conv2d(2, 3); conv2 = conv2d(2, 3); flat = flatten(); full = dense(4); outputs = dense(3)"
@@ -138,13 +138,13 @@ def test_a_head_that_goes_on_some_depths_is_tried_on_these(asked: Asked, tmp_pat
     assert trials((SCRATCH, Block(0, 0))).state == "done"
 
 
-def test_a_model_without_a_layer_below_its_head_is_refused(asked: Asked, tmp_path: Path) -> None:
+def test_a_model_without_a_layer_below_its_head_is_refused(asked: TrialSettings, tmp_path: Path) -> None:
     plan_new([6], "outputs = dense(3)").write(tmp_path / "net.ckpt")
     with pytest.raises(GraphError, match="there is no layer below the output layer: there is nothing"):
         Trials(Model.open(tmp_path / "net.ckpt"), asked)
 
 
-def test_a_worker_opens_the_same_model_or_refuses(model: Model, asked: Asked, trials: Trials) -> None:
+def test_a_worker_opens_the_same_model_or_refuses(model: Model, asked: TrialSettings, trials: Trials) -> None:
     factory = TrialsFactory(WorkerModel.of(model, trials.facts()), asked)
     assert factory == TrialsFactory(WorkerModel.of(model, trials.facts()), replace(asked))
     assert hash(factory) == hash(TrialsFactory(WorkerModel.of(model, trials.facts()), replace(asked)))
@@ -155,7 +155,7 @@ def test_a_worker_opens_the_same_model_or_refuses(model: Model, asked: Asked, tr
         TrialsFactory(WorkerModel.of(model, {**trials.facts(), "weights": "others"}), asked)()
 
 
-def test_a_head_that_begins_without_weights_sees_the_depth_that_it_lies_on(model: Model, asked: Asked) -> None:
+def test_a_head_that_begins_without_weights_sees_the_depth_that_it_lies_on(model: Model, asked: TrialSettings) -> None:
     """Its ops on frozen layers have the same name above each depth."""
     shared = Trials(model, replace(asked, head="act = activation(relu); new = dense(2)"))
     for configuration in (Configuration(1, 1), Configuration(2, 2)):

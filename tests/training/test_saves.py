@@ -11,7 +11,7 @@ from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, PlanError
 from ckpttool.formats.wire import checked_json
 from ckpttool.graph import files
 from ckpttool.training.run import Epoch, Position
-from ckpttool.training.saves import Every, Kept, Saves, asked_before, refuse_saves
+from ckpttool.training.saves import Every, KeptWeights, Saves, asked_before, refuse_saves
 
 MODEL = Path(__file__).parents[2] / "fixtures" / "bundles" / "adam.ckpt-3"
 ASKED = {"lr": 0.1, "valid": None, "group": None}
@@ -32,7 +32,7 @@ def epoch(number: int) -> Epoch:
 
 def written(saves: Saves, *steps: int, best: int | None = None) -> None:
     graph, tensors = files.load(MODEL), checkpoint.open(MODEL)
-    kept = Kept(epoch(best), graph, tensors, ("hidden/kernel",)) if best else None
+    kept = KeptWeights(epoch(best), graph, tensors, ("hidden/kernel",)) if best else None
     done = [epoch(1)] if best else []
     for step in steps:
         saves.write(graph, tensors, Position(1 + len(done), step, step, 1.5, 0.5, done), kept)

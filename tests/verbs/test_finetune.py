@@ -19,7 +19,7 @@ from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
 from ckpttool.training.run import Epoch
 from ckpttool.training.run_report import report_path
-from ckpttool.training.saves import Kept
+from ckpttool.training.saves import KeptWeights
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import _proved, finetune, plan
 
@@ -253,7 +253,7 @@ def test_frozen_tensors_are_proved_where_both_sides_have_them(model: Model, tmp_
     """Variables without a value in the model or in the run are not compared."""
     tensors = {"a": Tensor.of("a", np.ones(2)), "b": Tensor.of("b", np.ones(2)), "c": Tensor.of("c", np.ones(2))}
     epoch = Epoch(1, 0.5, 0.5, None, 1.0)
-    kept = Kept(epoch, model.graph, {name: tensors[name] for name in "ab"}, ("a", "b", "c"))
+    kept = KeptWeights(epoch, model.graph, {name: tensors[name] for name in "ab"}, ("a", "b", "c"))
     before = replace(model, checkpoint=checkpoint.Checkpoint.of({name: tensors[name] for name in "ac"}))
     loop = SimpleNamespace(training=SimpleNamespace(plan=[], cache=None), history=[epoch])
     assert _proved(loop, kept, kept.tensors, before, tmp_path / "out").unchanged == ("a",)  # type: ignore[arg-type]

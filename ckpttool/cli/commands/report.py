@@ -76,14 +76,16 @@ def report(
     from ckpttool.verbs import report as verb
 
     verb.check_outputs(filter(None, (output, card)), overwrite)
-    judged = None
+    evaluation = None
     if data is not None:
         from ckpttool.cli.process import open_to_run
         from ckpttool.cli.show.progress import ProgressPrinter
 
         opened = open_to_run(model, allow_op, ema=ema)
-        judged = verb.judge(opened, data, ProgressPrinter(True), objective=objective, roles=roles, **reading)
-    facts = verb.report(model, against, judged, say, layer_commands(model))
+        evaluation = verb.evaluation_of(
+            opened, data, ProgressPrinter(True), objective=objective, roles=roles, **reading
+        )
+    facts = verb.report(model, against, evaluation, say, layer_commands(model))
     for path, write in ((output, verb.write_page), (card, verb.write_card)):
         if path is not None:
             write(facts, path)

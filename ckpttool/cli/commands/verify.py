@@ -8,7 +8,7 @@ from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import SOURCE, checkpoint_argument, tags_option
 from ckpttool.cli.show.tables import exit_unless, print_report, say
-from ckpttool.verbs.verify import told_by, verdict
+from ckpttool.verbs.verify import verdict, without_catalogue
 
 
 @click.command()
@@ -22,7 +22,7 @@ from ckpttool.verbs.verify import told_by, verdict
 @click.option(
     "--against",
     metavar="LINEAGE|SHA256|zoo:N",
-    callback=lambda _context, _option, value: value and told_by(value),
+    callback=lambda _context, _option, value: value and without_catalogue(value),
     help="Also check CKPT against a hash (as printed by sha256sum or `log`), a lineage file or an entry.",
 )
 @tags_option

@@ -22,7 +22,7 @@ from ckpttool.core.tensors import Array
 from ckpttool.data.drawing import group_keys
 from ckpttool.data.files import GROUP, DataFile, Wanted
 from ckpttool.data.fitting_shapes import image_size
-from ckpttool.data.preprocessing import said
+from ckpttool.data.preprocessing import notation
 from ckpttool.data.preprocessing_steps import Grayscale, Nothing, Resize, Rgb
 from ckpttool.data.ranges import BYTES
 from ckpttool.data.staging import Facts, RowWriter, staged
@@ -161,7 +161,7 @@ def _said_how(shape: tuple[int, int, int], wanted: Wanted) -> str:
     """Return a note with a `preprocess` that resizes images, is stored with the model, and has the current steps."""
     steps = wanted.inputs[0].steps
     others = BYTES if steps is None else [step for step in steps if not isinstance(step, Nothing)]
-    step = said((Resize(*shape[:2]), *others))
+    step = notation((Resize(*shape[:2]), *others))
     return f"images: `preprocess` '{step}' resizes them as a served graph does, and is stored with the model"
 
 

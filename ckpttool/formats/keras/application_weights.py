@@ -28,7 +28,7 @@ OWN_NAMES = {
 """The names of weights in Keras 3, by their former names."""
 
 
-def told_by(application: Application, stored: Mapping[str, TensorSpec]) -> Application:
+def completed_by(application: Application, stored: Mapping[str, TensorSpec]) -> Application:
     """Return an architecture with unspecified arguments determined from the weights of a file."""
     specs = {_plain(name): spec for name, spec in stored.items()}
     top = [spec.shape[-1] for name, spec in specs.items() if name.startswith(f"{application.top}/") and spec.shape]

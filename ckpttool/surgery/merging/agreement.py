@@ -73,7 +73,7 @@ def join(
     )
 
 
-def told(
+def with_plan_step(
     joined: JoinedCheckpoints,
     how: str,
     checkpoints: Sequence[Checkpoint],

@@ -5,7 +5,7 @@ import pytest
 from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import FormatError
 from ckpttool.core.tensors import TensorSpec
-from ckpttool.formats.keras.application_weights import paired, told_by
+from ckpttool.formats.keras.application_weights import completed_by, paired
 from ckpttool.formats.keras.applications import MobileNetApplication, MobileNetV3Application, application
 
 
@@ -47,8 +47,8 @@ def test_arguments_that_are_not_given_follow_from_the_weights() -> None:
     shapes = {"expanded_conv_10/project/kernel": (1, 1, 576, 72), "logits/bias": (12,), "Conv/kernel": (3, 3, 3, 16)}
     specs = {name: TensorSpec(name, shape, BY_NAME["float32"]) for name, shape in shapes.items()}
 
-    told = told_by(application("keras:MobileNetV3Small"), specs)
-    given = told_by(application("keras:MobileNetV3Small(include_top=False, alpha=1)"), specs)
+    told = completed_by(application("keras:MobileNetV3Small"), specs)
+    given = completed_by(application("keras:MobileNetV3Small(include_top=False, alpha=1)"), specs)
 
     assert isinstance(told, MobileNetV3Application)
     assert isinstance(given, MobileNetApplication)

@@ -6,7 +6,7 @@ from ckpttool.core.pages.elements import badge, bar_cell, cell, figure, figure_c
 from ckpttool.core.pages.pictures import picture
 from ckpttool.core.pages.plots import heat_cell
 from ckpttool.core.shown_text import as_html
-from ckpttool.reporting.facts import Judged, Row
+from ckpttool.reporting.facts import ModelEvaluation, Row
 from ckpttool.training.diagnosis import Diagnosis
 from ckpttool.training.mistakes import Mistake
 
@@ -18,23 +18,23 @@ THUMBNAIL = 84
 ACTIVATIONS = ("layer", "activation", "mean", "std", "dead", "saturated", "gradient std", "verdict")
 
 
-def judged_section(judged: Judged) -> str:
+def evaluation_section(evaluation: ModelEvaluation) -> str:
     """Return the section as HTML."""
-    figures = judged.figures
-    parts = [f"<p>{as_html(_said(judged))}</p>"]
+    figures = evaluation.figures
+    parts = [f"<p>{as_html(_said(evaluation))}</p>"]
     if figures.get("classes"):
         parts += ["<h3>Recall and precision of each class</h3>", _classes(figures["classes"])]
     if figures.get("labels"):
         parts += ["<h3>Recall and precision of each label</h3>", _labels(figures["labels"])]
     if figures.get("confusion"):
         parts += ["<h3>Confusion</h3>", _confusion(figures["confusion"], class_names(figures))]
-    if judged.worst:
-        examples = "".join(map(_example, judged.worst))
+    if evaluation.worst:
+        examples = "".join(map(_example, evaluation.worst))
         parts += ["<h3>Misclassified examples with the highest confidence</h3>", f"<ul class=worst>{examples}</ul>"]
-    if judged.diagnoses:
-        parts += ["<h3>Activations and gradients</h3>", _activations(judged.diagnoses)]
-    elif judged.no_diagnosis:
-        parts.append(f"<p class=soft>{as_html(judged.no_diagnosis)}</p>")
+    if evaluation.diagnoses:
+        parts += ["<h3>Activations and gradients</h3>", _activations(evaluation.diagnoses)]
+    elif evaluation.no_diagnosis:
+        parts.append(f"<p class=soft>{as_html(evaluation.no_diagnosis)}</p>")
     return "".join(parts)
 
 
@@ -47,10 +47,10 @@ def class_names(figures: Row) -> list[str]:
     return [str(each.get("name", each["class"])) for each in figures.get("classes", ())]
 
 
-def _said(judged: Judged) -> str:
+def _said(evaluation: ModelEvaluation) -> str:
     """Return the metrics of all rows as a sentence."""
-    figures = judged.figures
-    texts = [f"{figures['rows']} rows of {judged.data}: loss {figures['loss']:.4f}"]
+    figures = evaluation.figures
+    texts = [f"{figures['rows']} rows of {evaluation.data}: loss {figures['loss']:.4f}"]
     if figures.get("accuracy") is not None:
         texts.append(f"accuracy {figures['accuracy']:.4f}")
     for key in ("mean_absolute_error", "root_mean_squared_error"):
