@@ -15,6 +15,7 @@ from ckpttool import checkpoint
 from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import Extent, Tensor, TensorSpec
+from ckpttool.formats.reading.data_file import SCAN
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.writing import copying, read_back
 
@@ -312,6 +313,21 @@ def test_tensors_that_may_be_made_beside_others_are_made_at_the_same_time(loose,
         "b": [2.0] * 5,
         "alone": [0.0, 1.0, 2.0],
     }
+
+
+def test_a_piece_is_written_in_steps_which_the_system_may_cut_short(tmp_path, monkeypatch):
+    content, sizes, write = os.urandom(3 * SCAN + 5), [], os.pwrite
+
+    def spy(file, piece, offset):
+        sizes.append(len(piece))
+        return write(file, piece[: len(piece) - len(sizes) % 2], offset)
+
+    monkeypatch.setattr(os, "pwrite", spy)
+    with (tmp_path / "out").open("wb") as file:
+        copying.write_at(file.fileno(), content, 7)
+    assert (tmp_path / "out").read_bytes() == bytes(7) + content
+    assert len(sizes) == 4
+    assert max(sizes) == SCAN
 
 
 def test_the_first_of_several_that_fail_is_named(tmp_path, monkeypatch):

@@ -71,13 +71,17 @@ class Model(NamedTuple):
 
 
 def is_model(file: CheckpointFile) -> bool:
-    """Return whether a file parses as a NetParameter up to the first blob with values."""
+    """Return whether a file parses as a NetParameter up to the first blob with values.
+
+    TensorFlow's graphs also begin with field 1, which is a message there, not a name, or is repeated.
+    """
     walk, names = Walk(file), 0
     try:
         for field in walk.top():
-            names += field.number == NET_NAME
-            if names > 1:
-                return False
+            if field.number == NET_NAME:
+                names += 1
+                if names > 1 or not walk.text(field).isprintable():
+                    return False
             for dialect, layer in walk.layers(field):
                 blobs = (part for part in walk.fields(layer) if part.number == dialect.blobs and part.kind == BYTES)
                 if any(part.number in NUMBERS and part.kind == BYTES for blob in blobs for part in walk.fields(blob)):

@@ -15,7 +15,9 @@ from ckpttool.formats import registry
 from ckpttool.formats.caffe import model
 from ckpttool.formats.caffe.format import Caffe
 from ckpttool.formats.format import Arrangement
+from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.wire import varint
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 
 KERNEL, BIAS = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2), np.arange(2, dtype=np.float32)
 
@@ -131,6 +133,18 @@ def test_bytes_decide_whatever_the_name_is(tmp_path):
     (tmp_path / "c.caffemodel").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(FormatError, match="git lfs pull"):
         registry.find(tmp_path / "c.caffemodel")
+
+
+def test_a_graph_of_tensorflow_is_refused_by_its_first_field(tmp_path, monkeypatch):
+    graph = MetaGraphDef()
+    graph.meta_info_def.tensorflow_version = "2.21.0"
+    for number in range(1000):
+        graph.graph_def.node.add(name=f"layer_{number}/add", op="AddV2")
+    (tmp_path / "a.meta").write_bytes(graph.SerializeToString())
+    reads, piece = [], CheckpointFile.piece
+    monkeypatch.setattr(CheckpointFile, "piece", lambda *read: reads.append(read) or piece(*read))
+    assert not model.is_model(CheckpointFile(tmp_path / "a.meta"))
+    assert len(reads) < 5
 
 
 def test_what_is_cut_off_is_refused_or_has_fewer_layers(tmp_path):
