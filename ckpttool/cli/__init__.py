@@ -148,7 +148,7 @@ class Tool(click.Group):
             result = super().invoke(ctx)
             sys.stdout.flush()
             if ctx.obj is OWN_PROCESS and Written.NOTED in ctx.meta:
-                from ckpttool.cli.own_graphs import note_outputs
+                from ckpttool.cli.sandbox.own_graphs import note_outputs
 
                 note_outputs(ctx)
         except errors.SHOWN as error:

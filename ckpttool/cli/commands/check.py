@@ -6,8 +6,6 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.confined_reading import reading_confined
-from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.gating import bounds_options
 from ckpttool.cli.options.general import PATH, WRITTEN, rows_options
 from ckpttool.cli.options.reading import (
@@ -21,6 +19,8 @@ from ckpttool.cli.options.reading import (
 from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import judged_rows_options, roles_options, there_first
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.sandbox.reading import reading_confined
+from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_report, say

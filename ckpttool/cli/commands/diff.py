@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import SOURCE, layers_option, models_first, slots_option
 from ckpttool.cli.options.writing import overwrite_option
+from ckpttool.cli.sandbox.reading import reading_confined
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.tables import exit_unless, print_report, say
 from ckpttool.verbs.diff import compare

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
@@ -14,6 +13,7 @@ from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import pseudo_label_options, run_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for, running_here
+from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import show_plan
 from ckpttool.cli.show.tables import print_document

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.decorators import as_arguments
 from ckpttool.cli.options.general import PATH, lenient_option, plan_option, rows_options, seed_option
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, models_first, rules_option
 from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for
+from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import model_argument, tags_option, weights_file_option
+from ckpttool.cli.sandbox.reading import reading_confined
 from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.verbs.layers import layer_patterns, rows_and_facts
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import checkpoint_argument
+from ckpttool.cli.sandbox.reading import reading_confined
 from ckpttool.cli.show.tables import exit_unless, print_document, print_text, say
 from ckpttool.core.errors import PlanError
 from ckpttool.verbs.log import History

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import rate_test_options
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_document, print_report, say, shows_tables

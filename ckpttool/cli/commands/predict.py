@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument, weights_file_option
@@ -14,6 +13,7 @@ from ckpttool.cli.options.rows import ROLES, data_option, judged_rows_options, r
 from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document

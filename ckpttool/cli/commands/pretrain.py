@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, row_shape
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, models_first, spec
@@ -12,6 +11,7 @@ from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import pretraining_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for_layers, running_here
+from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.tables import print_document
 from ckpttool.runtime.pretraining.methods import PretrainingMethod

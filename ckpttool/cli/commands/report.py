@@ -6,8 +6,6 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.confined_reading import reading_confined
-from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.general import PATH, WRITTEN
 from ckpttool.cli.options.reading import (
     SOURCE,
@@ -20,6 +18,8 @@ from ckpttool.cli.options.reading import (
 from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import judged_rows_options, roles_options, there_first
 from ckpttool.cli.options.writing import overwrite_option
+from ckpttool.cli.sandbox.reading import reading_confined
+from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.command_lines import layer_commands
 from ckpttool.cli.show.tables import say
 from ckpttool.runtime.objectives import Objective

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.completions import layer_names
 from ckpttool.cli.options.decorators import as_arguments
 from ckpttool.cli.options.general import lenient_option, plan_option, rows_options, seed_option
@@ -31,6 +30,7 @@ from ckpttool.cli.options.rows import (
 )
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import execute
 from ckpttool.core.errors import PlanError

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import checkpoint_argument
 from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.sandbox.reading import reading_confined
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.tables import exit_unless, print_report, say
 from ckpttool.verbs.salvage import plan_salvage

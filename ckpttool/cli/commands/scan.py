@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.confined_reading import reading_confined_always
 from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import ENTRY_OR_PATH
 from ckpttool.cli.options.writing import overwrite_option
+from ckpttool.cli.sandbox.reading import reading_confined_always
 from ckpttool.cli.show.tables import print_report, say
 from ckpttool.scanning.finding import SEVERITIES, Severity
 from ckpttool.verbs.scan import scan as scanned

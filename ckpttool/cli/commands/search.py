@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, spec, weights_file_option
@@ -15,6 +14,7 @@ from ckpttool.cli.options.training import trial_options
 from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import SignalInterrupt, open_to_run
+from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter

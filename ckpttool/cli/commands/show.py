@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.completions import tensor_names
 from ckpttool.cli.options.general import WRITTEN, image_shape_option, json_option
 from ckpttool.cli.options.reading import checkpoint_argument, weights_file_option
+from ckpttool.cli.sandbox.reading import reading_confined
 from ckpttool.cli.show.tables import print_document
 from ckpttool.verbs.show import tensor_report
 

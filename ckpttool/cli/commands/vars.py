@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import (
     checkpoint_argument,
@@ -13,6 +12,7 @@ from ckpttool.cli.options.reading import (
     tags_option,
     weights_file_option,
 )
+from ckpttool.cli.sandbox.reading import reading_confined
 from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.verbs.vars import STATISTICS, variable_rows
 

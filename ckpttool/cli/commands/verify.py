@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import SOURCE, checkpoint_argument, tags_option
+from ckpttool.cli.sandbox.reading import reading_confined
 from ckpttool.cli.show.tables import exit_unless, print_report, say
 from ckpttool.verbs.verify import verdict, without_catalogue
 

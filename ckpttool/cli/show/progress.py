@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpttool.cli.confined_running import progressed
 from ckpttool.cli.options.general import QUIET
+from ckpttool.cli.sandbox.running import progressed
 from ckpttool.cli.show.plans import show_notes, show_plan
 from ckpttool.cli.show.tables import rows_alone, say
 from ckpttool.core.counts import counted, human_size

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.catalogue import zoo_option
 from ckpttool.cli.options.general import PATH, row_shape, rows_options
 from ckpttool.cli.options.reading import SOURCE, Source
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.core.errors import PlanError
 from ckpttool.verbs.zoo_suggest import CLASSES, MOST, Suggestion, with_scores, zoo_suggest

@@ -42,7 +42,7 @@ def _confined(command: Command, at_risk: Callable[[click.Context], Iterable[Path
         files = [] if in_process or runs or not can_confine(context) else list(at_risk(context))
         if not files:
             return command(**given)
-        from ckpttool.cli.confining import FONTS, confinement_of, make_fonts_known
+        from ckpttool.cli.sandbox.confining import FONTS, confinement_of, make_fonts_known
         from ckpttool.confinement.child import Ended, go_on_confined
 
         child = go_on_confined(confinement_of(context, [FONTS]))

@@ -13,11 +13,11 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.confining import FONTS, confinement_of, make_fonts_known
 from ckpttool.cli.options.decorators import Command
 from ckpttool.cli.options.general import can_confine
 from ckpttool.cli.options.reading import Source
-from ckpttool.cli.own_graphs import TRUSTED, trusts
+from ckpttool.cli.sandbox.confining import FONTS, confinement_of, make_fonts_known
+from ckpttool.cli.sandbox.own_graphs import TRUSTED, trusts
 from ckpttool.confinement.child import Ended, go_on_confined
 from ckpttool.confinement.confinement import Confinement
 from ckpttool.core.errors import CkptError, Interrupted
