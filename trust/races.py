@@ -25,6 +25,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import Array
 from ckpttool.formats.format import Writing
+from ckpttool.formats.writing.system import exchange
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
 from ckpttool.model.families import Contents, SavedModelWriter
@@ -136,6 +137,41 @@ def _zarr(folder: Path, values: Mapping[str, Array]) -> str:
     return ""
 
 
+def _safetensors(folder: Path, values: Mapping[str, Array]) -> str:
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    for name, value in values.items():
+        save_file({name: value}, folder / f"{name}.safetensors")
+    index = {"metadata": {}, "weight_map": {name: f"{name}.safetensors" for name in values}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return ""
+
+
+def _arrays(folder: Path, values: Mapping[str, Array]) -> str:
+    folder.mkdir()
+    for name, value in values.items():
+        np.save(folder / f"{name}.npy", value)
+    return ""
+
+
+def _tfjs(folder: Path, values: Mapping[str, Array]) -> str:
+    folder.mkdir()
+    groups = []
+    for name, value in values.items():
+        (folder / f"{name}.bin").write_bytes(value.tobytes())
+        groups.append({"paths": [f"{name}.bin"], "weights": [{"name": name, "shape": value.shape, "dtype": "float32"}]})
+    model = {"format": "layers-model", "modelTopology": {}, "weightsManifest": groups}
+    (folder / "model.json").write_text(json.dumps(model))
+    return ""
+
+
+def _bundle(folder: Path, values: Mapping[str, Array]) -> str:
+    folder.mkdir()
+    checkpoint.save(values, folder / "x.ckpt", how=Writing(shard_bytes=16))
+    return ""
+
+
 class Linked:
     """A link to one of several folders that other programs wrote; the writers change where it leads."""
 
@@ -162,6 +198,23 @@ class Linked:
         return {int(value) for tensor in opened.values() for value in np.unique(tensor.read())}
 
 
+class Exchanged(Linked):
+    """A folder that is exchanged with another one, mostly twice in quick succession."""
+
+    versions = 2
+
+    def write(self, version: int) -> None:
+        """Exchange the folder once or twice, after waiting for a moment of random length."""
+        if not Path(self.name).exists():
+            super().write(0)
+            Path(self.name).unlink()
+            Path("0").rename(self.name)
+        chance = random.Random(version)
+        for most in (5e-3, 1e-3) if chance.random() < 0.8 else (5e-3,):
+            time.sleep(most * chance.random() ** 3)
+            exchange(Path(self.name), Path("1"))
+
+
 OUTPUTS: list[Output | Linked] = [
     Output("x.ckpt", graph=True),
     Output("folder", graph=True),
@@ -175,6 +228,13 @@ OUTPUTS: list[Output | Linked] = [
     Linked("latest-torch", _shards_of_torch),
     Linked("latest-distributed", _distributed),
     Linked("latest-zarr", _zarr),
+    Exchanged("torch", _shards_of_torch),
+    Exchanged("safetensors", _safetensors),
+    Exchanged("distributed", _distributed),
+    Exchanged("zarr", _zarr),
+    Exchanged("arrays", _arrays),
+    Exchanged("tfjs", _tfjs),
+    Exchanged("bundle", _bundle),
 ]
 
 

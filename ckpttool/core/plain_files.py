@@ -1,12 +1,18 @@
-"""Regular files: pipes, on which a reader could wait forever, and devices are refused; stamps that identify a file."""
+"""Regular files: pipes, on which a reader could wait forever, and devices are refused; stamps that identify a file.
+
+What is opened, listed or looked for here is noted (`seen_files`), so that readers detect a mix of two versions.
+"""
 
 import errno
 import io
 import os
 import stat
 import time
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ckpttool.core import seen_files
 from ckpttool.core.errors import FormatError, MissingFile
 
 SETTLED = 2_000_000_000
@@ -16,7 +22,53 @@ _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a dev
 
 def is_file(path: Path | str) -> bool:
     """Return whether a file exists; a name that is too long for the system (a long name plus a suffix) is of none."""
-    return os.path.isfile(path)  # noqa: PTH113 - a path's own method raises then
+    status = seen_files.status_of(path)
+    seen_files.note(path, status)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Return the paths in a folder whose names match a pattern such as `*.bin`, sorted; none if it is no folder."""
+    return [folder / name for name in names_in(folder) if fnmatchcase(name, pattern)]
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; none if it is missing, is no folder, or must not be listed."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return []
+    try:
+        seen_files.note(folder, os.fstat(descriptor))
+        return sorted(os.listdir(descriptor))  # noqa: PTH208 - of this very folder
+    finally:
+        os.close(descriptor)
+
+
+def files_below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the files in a folder and its subfolders, in order, with their status.
+
+    All are of the same folder, even if another one gets its name meanwhile.
+
+    Raises:
+        FormatError: a link leads to a folder, or out of this one.
+        FileNotFoundError: the folder, or the target of a link, does not exist.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        seen_files.note(folder, os.fstat(descriptor))
+        for root, folders, names, inside in os.fwalk(".", dir_fd=descriptor):
+            folders.sort()
+            for each in (*folders, *sorted(names)):
+                path, status = folder / root / each, os.stat(each, dir_fd=inside, follow_symlinks=False)
+                if stat.S_ISLNK(status.st_mode):
+                    if each in folders or not stays_in(folder, path):
+                        raise FormatError(f"{path} is a link to another folder, which is not followed")
+                    status = os.stat(each, dir_fd=inside)
+                if each not in folders:
+                    yield path, status
+    finally:
+        os.close(descriptor)
 
 
 def lies_beside(name: str) -> bool:
@@ -36,6 +88,13 @@ def resolved(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def stays_in(folder: Path, path: Path) -> bool:
+    """Return whether a path, with all links resolved, is in a folder, which may be reached by a link that changes."""
+    root = resolved(folder)
+    inside = root / path.relative_to(folder) if path.is_relative_to(folder) else path
+    return resolved(inside).is_relative_to(root)
+
+
 def descriptor_of(path: Path) -> int:
     """Open a file for reading and return its descriptor; opening a pipe does not wait for its writer.
 
@@ -48,12 +107,16 @@ def descriptor_of(path: Path) -> int:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     except ValueError as error:
         raise MissingFile(f"{path} is missing: not a valid file name") from error
+    except FileNotFoundError:
+        seen_files.note(path, None)
+        raise
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a missing device
             raise FormatError(f"{path} is not a file: {error.strerror}") from error
         raise
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
+    status = os.fstat(descriptor)
+    seen_files.note(path, status)
+    if stat.S_ISREG(mode := status.st_mode):
         return descriptor
     os.close(descriptor)
     if stat.S_ISDIR(mode):

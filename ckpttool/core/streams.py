@@ -1,6 +1,8 @@
 """Streams over data with random access; each has its own position, whereas copies of a descriptor share one."""
 
+import errno
 import io
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +35,11 @@ class StreamAt(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Change the position, and return it."""
-        self._at = offset + (0, self._at, self._size)[whence]
+        """Change the position, and return it; one before the first byte is an OSError, as of a file."""
+        at = offset + (0, self._at, self._size)[whence]
+        if at < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._at = at
         return self._at
 
     def readinto(self, buffer: Any) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckpttool.core.errors import CkptError, MissingFile
-from ckpttool.core.plain_files import resolved
+from ckpttool.core.plain_files import stays_in
 from ckpttool.scanning.finding import Finding, Unread
 from ckpttool.scanning.kinds import findings_by_kind, findings_in_other
 from ckpttool.scanning.parts import named_in
@@ -82,7 +82,7 @@ def _is_regular(path: Path, folder: Path, result: Scan, named: bool = False) -> 
     """Return whether a path is a regular file; report links out of the folder, FIFOs, sockets and devices."""
     if path.is_symlink() and not named:
         target = str(path.readlink())
-        if not resolved(path).is_relative_to(resolved(folder)):
+        if not stays_in(folder, path):
             reason = "reading or copying it reads a file outside of the folder"
             helps = "replace it with the file, or remove it"
             result.found.append(Finding(path, "file/link", "", target, "medium", reason, helps))

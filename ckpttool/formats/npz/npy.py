@@ -5,9 +5,8 @@ A file consists of a header, which must match the size of the file, and numbers 
 
 import functools
 import io
-import os
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -16,7 +15,7 @@ from numpy.lib import format as npy
 
 from ckpttool.core.dtypes import BY_NAME, DTYPES, STRING, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.plain_files import resolved
+from ckpttool.core.plain_files import files_below
 from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Format
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered
@@ -172,7 +171,7 @@ class NpyTensors(RawTensors):
         """
         super().__init__()
         others = []
-        for path in _files(place) if place.is_dir() else [place]:
+        for path in (each for each, _ in files_below(place)) if place.is_dir() else [place]:
             name = path.relative_to(place).as_posix() if path != place else f"{path.stem}{SUFFIX}"
             if not name.endswith(SUFFIX):
                 others.append(name)
@@ -209,17 +208,6 @@ class Npy(Format):
     def open(self, path: Path) -> NpyTensors:
         """Return the arrays; raises the same errors as `NpyTensors`."""
         return NpyTensors(path)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and its subfolders, in order."""
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for each in sorted((*folders, *names)):
-            path = Path(root, each)
-            if path.is_symlink() and (each in folders or not resolved(path).is_relative_to(resolved(folder))):
-                raise FormatError(f"{path} is a link to another folder, which is not followed")
-        yield from (Path(root, name) for name in sorted(names))
 
 
 def _read(place: TensorLocation, stored: StoredArray) -> Array:

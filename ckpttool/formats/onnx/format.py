@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.plain_files import resolved
+from ckpttool.core.plain_files import stays_in
 from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Arrangement, Format
 from ckpttool.formats.onnx.arrangement import arrangements
@@ -60,7 +60,7 @@ class Neighbours:
     def _open(self, name: str, location: str) -> ClosedFile:
         path, folder = PurePosixPath(location), self._model.parent
         leads_away = path.is_absolute() or ".." in path.parts or {"\\", "\0", ":"} & set(location) or not path.parts
-        inside = not leads_away and resolved(folder / path).is_relative_to(resolved(folder))
+        inside = not leads_away and stays_in(folder, folder / path)
         if not inside:
             raise FormatError(
                 f"{self._model}: {name} is declared to be in {location[:80]!r}, which is outside of its folder"

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import matching
 from ckpttool.formats.format import Checked
 from ckpttool.formats.pytorch.makers import ForbiddenName, storage
 from ckpttool.formats.pytorch.modules import Classes, Constants, classes_in
@@ -163,7 +164,7 @@ def is_archive(path: Path) -> bool:
 
 def is_distributed(path: Path) -> bool:
     """Return whether a path is a folder of torch.distributed.checkpoint, or a part of one."""
-    return path.suffix == DISTRIBUTED or (path.is_dir() and any(path.glob(f"*{DISTRIBUTED}")))
+    return path.suffix == DISTRIBUTED or bool(matching(path, f"*{DISTRIBUTED}"))
 
 
 def refuse_distributed(path: Path) -> None:

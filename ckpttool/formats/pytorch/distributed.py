@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.plain_files import is_file
+from ckpttool.core.plain_files import is_file, matching
 from ckpttool.core.tensors import PIECE, Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors, pieces_of
 from ckpttool.formats.pytorch import tree as torch_tree
@@ -142,4 +142,4 @@ def folder_of(path: Path) -> Path | None:
         folder = path.parent
     else:
         return None
-    return folder if is_file(folder / INDEX) and any(folder.glob(f"*{DISTRIBUTED}")) else None
+    return folder if is_file(folder / INDEX) and matching(folder, f"*{DISTRIBUTED}") else None

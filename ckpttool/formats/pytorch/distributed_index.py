@@ -4,13 +4,14 @@ A pickle of a few classes (torch/distributed/checkpoint/metadata.py), read as in
 """
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import CorruptCheckpoint
-from ckpttool.core.plain_files import lies_beside
+from ckpttool.core.plain_files import lies_beside, opened
 from ckpttool.formats.pytorch.archive import interpreted
 from ckpttool.formats.pytorch.makers import DTYPES, RANK_LIMIT, SIZE_LIMIT, is_size, storage
 from ckpttool.formats.pytorch.records import Global, Object, Pairs, Storage, Unread, View
@@ -78,9 +79,10 @@ def read_places(path: Path) -> dict[str, list[tuple[int, int]]]:
 
 def _value(path: Path) -> Any:
     """Return the content of an index's pickle, as records."""
-    if (size := path.stat().st_size) > INDEX_LIMIT:
-        raise CorruptCheckpoint(f"{path} has {size} bytes, at most {INDEX_LIMIT} of an index are read")
-    return interpreted(path, path.read_bytes(), storage)
+    with opened(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > INDEX_LIMIT:
+            raise CorruptCheckpoint(f"{path} has {size} bytes, at most {INDEX_LIMIT} of an index are read")
+        return interpreted(path, file.read(), storage)
 
 
 def _read(value: Any) -> tuple[dict[str, Described], Pairs]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import matching
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.pytorch import tree as torch_tree
@@ -179,7 +180,7 @@ class PyTorch(Format):
     def recognises(self, path: Path) -> bool:
         """Return whether the path is a file of `torch.save`, new or old, an index of some, or a folder with either."""
         if path.is_dir():
-            return any(path.glob(f"*{INDEX_SUFFIX}")) or any(path.glob(SINGLE)) or is_distributed(path)
+            return bool(matching(path, f"*{INDEX_SUFFIX}") or matching(path, SINGLE)) or is_distributed(path)
         file_or_index = locate(path)
         return file_or_index is not None and (
             file_or_index.name.endswith(INDEX_SUFFIX) or is_archive(file_or_index) or is_old(file_or_index)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.plain_files import is_file
+from ckpttool.core.plain_files import is_file, matching, opened
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.pytorch.makers import DTYPES
@@ -23,6 +23,7 @@ from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.data_file import gathered
 
 OPTIMIZER, MODEL = "*_optim_states.pt", "*_model_states.pt"
+LONGEST_NAME = 1000
 LATEST = "latest"
 """The file with the name of the latest step's folder."""
 TEXTS = ("ds_version", "global_steps", "global_samples", "dp_world_size")
@@ -114,26 +115,29 @@ class Zero(Format):
 
     def recognises(self, path: Path) -> bool:
         """Return whether a path is a folder with files of processes, or with such folders and a file `latest`."""
-        return path.is_dir() and (any(path.glob(OPTIMIZER)) or _latest(path) is not None)
+        return bool(matching(path, OPTIMIZER)) or _latest(path) is not None
 
     def open(self, path: Path) -> ZeroTensors:
         """Return the weights; raises the same errors as `ZeroTensors`."""
-        return ZeroTensors(path if any(path.glob(OPTIMIZER)) else _latest(path) or path)
+        return ZeroTensors(path if matching(path, OPTIMIZER) else _latest(path) or path)
 
 
 def _latest(folder: Path) -> Path | None:
     """Return the folder of the latest step, or None; names that lead out of this folder are ignored."""
     named = folder / LATEST
-    if not is_file(named) or named.stat().st_size > 1000:
+    if not is_file(named):
         return None
-    name = named.read_bytes().decode(errors="replace").strip()
+    with opened(named) as file:
+        name = file.read(LONGEST_NAME + 1).decode(errors="replace").strip()
+    if len(name) > LONGEST_NAME:
+        return None
     inside = bool(name) and Path(name).name == name and "\0" not in name and not (folder / name).is_symlink()
-    return folder / name if inside and any((folder / name).glob(OPTIMIZER)) else None
+    return folder / name if inside and matching(folder / name, OPTIMIZER) else None
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
     """Return the files of processes, ordered by the numbers in their names."""
-    found = sorted(folder.glob(pattern), key=lambda path: [int(n) for n in re.findall(r"\d{1,18}", path.name)])
+    found = sorted(matching(folder, pattern), key=lambda path: [int(n) for n in re.findall(r"\d{1,18}", path.name)])
     if len(found) > MOST_FILES:
         raise FormatError(f"{folder} has over {MOST_FILES} files of processes, the limit")
     if len({number[1] for path in found if (number := _PARALLEL.search(path.name))}) > 1:

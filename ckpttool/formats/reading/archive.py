@@ -43,7 +43,7 @@ def is_zip(path: Path) -> bool:
 def member_names(path: Path) -> list[str] | None:
     """Return the names of an archive's members, None if it is damaged."""
     try:
-        with zipfile.ZipFile(sparse_files.readable(path)) as archive:
+        with zipfile.ZipFile(CheckpointFile(path).readable()) as archive:
             return archive.namelist()
     except BAD_ZIP:
         return None
@@ -56,12 +56,12 @@ def opened(path: Path, part: Window | None = None) -> zipfile.ZipFile:
         CorruptCheckpoint: it is damaged.
         FormatError: `require_layout` finds data that would be ignored, such as another archive.
     """
+    file = part or CheckpointFile(path)
     try:
-        archive = zipfile.ZipFile(part.readable() if part else sparse_files.readable(path))
+        archive = zipfile.ZipFile(file.readable())
     except BAD_ZIP as error:
         raise CorruptCheckpoint(f"{path}: the zip file is damaged or truncated: {error}") from error
     try:
-        file = part or CheckpointFile(path)
         if part or (path, file.stamp) not in _checked:
             require_layout(file, archive)
             if not part and is_settled(file.stamp):

@@ -1,5 +1,6 @@
 """A data file of a checkpoint: bytes at given offsets, read in pieces and checked."""
 
+import io
 import os
 import weakref
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from ckpttool.core.dtypes import BY_NAME, DType
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
 from ckpttool.core.plain_files import descriptor_of, stamp_of
+from ckpttool.core.streams import StreamAt
 from ckpttool.core.tensors import PIECE, Array, TensorSpec
 from ckpttool.formats.wire import crc
 from ckpttool.remote import sparse_files
@@ -153,6 +155,14 @@ class CheckpointFile:
             yield piece
         if compare:
             self._compare_checksum(name, stored, running)
+
+    def readable(self) -> io.BufferedReader:
+        """Return the bytes as a file object for `zipfile`, which reads the same file even if another gets its name."""
+        return io.BufferedReader(StreamAt(self.size, self._read_at))
+
+    def _read_at(self, buffer: memoryview, at: int) -> int:
+        self.need(at, len(buffer))
+        return os.preadv(self._descriptor, [buffer], at)
 
     def _fill(self, piece: Array, at: int) -> None:
         """Read into existing memory, repeating reads that return fewer bytes."""

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from pathlib import Path
 
+from ckpttool.core import seen_files
 from ckpttool.core.plain_files import is_settled, stamp_of
 from ckpttool.formats.wire import crc
 from ckpttool.remote import sparse_files
@@ -20,10 +21,12 @@ def version_of(path: Path) -> Hashable:
     """
     if remote := sparse_files.at(path):
         return remote
-    stamp = stamp_of(path.stat())
+    status = path.stat()
+    seen_files.note(path, status)
+    stamp = stamp_of(status)
     if is_settled(stamp):
         return stamp
-    return (*stamp, checksum_of(path)) if path.stat().st_size <= LARGEST_SUMMED else object()
+    return (*stamp, checksum_of(path)) if status.st_size <= LARGEST_SUMMED else object()
 
 
 def checksum_of(path: Path) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.plain_files import is_file
+from ckpttool.core.plain_files import is_file, names_in
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import PLAIN, Format, Tensors, Writing
 from ckpttool.formats.reading.data_file import LFS_POINTER, CheckpointFile
@@ -115,7 +115,7 @@ class Safetensors(Format):
     def recognises(self, path: Path) -> bool:
         """Return whether a file with such a header, or an index of some, is at the path, beside it, or in it."""
         if path.is_dir():
-            return any(path.glob(f"*{SUFFIX}")) or any(path.glob(f"*{INDEX_SUFFIX}"))
+            return any(name.endswith((SUFFIX, INDEX_SUFFIX)) for name in names_in(path))
         file_or_index = locate(path)
         if file_or_index is None:
             return False

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.plain_files import is_file, lies_beside
+from ckpttool.core.plain_files import is_file, lies_beside, matching
 from ckpttool.formats.wire import strict_json
 from ckpttool.remote import sparse_files
 
@@ -76,7 +76,7 @@ def single_in(folder: Path, patterns: Sequence[str], kind: str) -> Path | None:
     Raises:
         FormatError: several files match; the message names them, and their kind.
     """
-    found = next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
+    found = next((found for pattern in patterns if (found := matching(folder, pattern))), [])
     if len(found) > 1:
         names = ", ".join(file.name for file in found[:5])
         raise FormatError(f"{folder} contains several {kind}, specify one: {names}")
@@ -85,7 +85,7 @@ def single_in(folder: Path, patterns: Sequence[str], kind: str) -> Path | None:
 
 def file_or_index(path: Path, index: Path, suffix: str) -> Path | None:
     """Return the file at a path, else its index if the path has the suffix of a checkpoint; None if neither exists."""
-    if path.is_file():
+    if is_file(path):
         return path
     return index if path.name.endswith(suffix) and is_file(index) else None
 

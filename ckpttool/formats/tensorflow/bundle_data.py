@@ -16,12 +16,13 @@ from ckpttool.formats.tensorflow.bundle_index import BundleEntry, BundleIndex
 from ckpttool.formats.tensorflow.prefix import BundleFiles
 from ckpttool.formats.wire import crc
 from ckpttool.formats.wire.elements import decode_strings, variant_checksum
+from ckpttool.remote.paths import is_remote
 from ckpttool.remote.sparse_files import is_there
 
 OPEN_FILES = 64
 """The maximum number of open data files."""
 HELD_FILES = 8
-"""Up to this number, all data files are opened together with the index."""
+"""Up to this number, all data files on a server are opened together with the index."""
 
 
 class BundleData:
@@ -33,11 +34,16 @@ class BundleData:
         self._index = index
         self._open: OrderedDict[int, CheckpointFile] = OrderedDict()
         self._opening = Lock()
+        self._stamps: dict[int, tuple[int, ...]] = {}
         self._paths: dict[int, Path] = {}
 
     def hold(self) -> None:
-        """Open the data files now if they are few, so that they stay readable if they are replaced meanwhile."""
-        for number in range(self._index.shards if self._index.shards <= HELD_FILES else 0):
+        """Open the data files now: some stay open, and the others must be the same when they are opened again.
+
+        Many files on a server, each of which is a request, are opened when a tensor is read.
+        """
+        many = self._index.shards > HELD_FILES and is_remote(self._files.index)
+        for number in range(0 if many else self._index.shards):
             with contextlib.suppress(MissingFile, FormatError, OSError):  # reported when a tensor is read
                 self._file(number)
 
@@ -84,15 +90,16 @@ class BundleData:
         stored = entry.stored
         if stored.shard not in self._paths:
             self._paths[stored.shard] = self.shard_path(stored.shard)
-        held = self._open.get(stored.shard)
-        stamp = held.stamp if held else None
+        stamp = self._stamps.get(stored.shard)
         return Extent(self._paths[stored.shard], stored.offset, stored.size, crc.unmask(stored.crc), stamp)
 
     def _file(self, number: int) -> CheckpointFile:
         """Return an open data file; the least recently used ones are closed."""
         with self._opening:
             if number not in self._open:
-                self._open[number] = CheckpointFile(self.shard_path(number))
+                file = CheckpointFile(self.shard_path(number))
+                file.require_unchanged(self._stamps.setdefault(number, file.stamp))
+                self._open[number] = file
                 if len(self._open) > OPEN_FILES:
                     self._open.popitem(last=False)
             self._open.move_to_end(number)

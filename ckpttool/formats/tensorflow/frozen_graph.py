@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from ckpttool.core.dtypes import BY_NUMBER
 from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import Format, Tensors
 from ckpttool.formats.reading.versions import version_of
@@ -72,7 +73,7 @@ class FrozenGraph(Format):
     def recognises(self, path: Path) -> bool:
         """Return whether a file, or a SavedModel's folder, contains a graph with frozen weights and no variables."""
         path = _graph_file(path)
-        if path.suffix not in SUFFIXES or not path.is_file():
+        if path.suffix not in SUFFIXES or not is_file(path):
             return False
         return bool(frozen_weights(*_ops(path, version_of(path))))
 
@@ -88,7 +89,7 @@ class FrozenGraph(Format):
 
 def _graph_file(path: Path) -> Path:
     """Return the graph file of a SavedModel's folder; other paths are returned unchanged."""
-    return next((path / name for name in SAVED_MODEL_GRAPHS if (path / name).is_file()), path)
+    return next((path / name for name in SAVED_MODEL_GRAPHS if is_file(path / name)), path)
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.plain_files import is_file, resolved
+from ckpttool.core.plain_files import is_file, names_in, resolved, stays_in
 from ckpttool.formats.wire import text_messages
 from ckpttool.formats.wire.protos.bundle_pb2 import CheckpointState
 from ckpttool.formats.writing.files import replacing
@@ -107,17 +107,17 @@ def _without_part(path: Path) -> Path:
 
 
 def _in_folder(folder: Path) -> Path:
-    if (folder / ".index").is_file():
+    if is_file(folder / ".index"):
         return folder
-    if (folder / STATE_FILE).is_file():
+    if is_file(folder / STATE_FILE):
         return _without_part(recorded_checkpoint(folder))
     variables = folder / "variables" / "variables"
     if is_file(f"{variables}.index"):
         return variables
     for graph in (folder / name for name in SAVED_MODEL_GRAPHS):
-        if graph.is_file():
+        if is_file(graph):
             return graph
-    prefixes = sorted(path.name.removesuffix(".index") for path in folder.glob("*.index"))
+    prefixes = [name.removesuffix(".index") for name in names_in(folder) if name.endswith(".index")]
     if len(prefixes) == 1:
         return folder / prefixes[0]
     if prefixes:
@@ -185,7 +185,7 @@ def _confined(directory: Path, stored: str) -> Path | None:
     if inside.is_absolute() and not directory.is_absolute():
         inside = directory / os.path.relpath(inside, resolved(directory))
     elsewhere = _ELSEWHERE.match(stored) is not None
-    within = resolved(inside.parent).is_relative_to(resolved(directory)) and inside.name not in ("", "..")
+    within = stays_in(directory, inside.parent) and inside.name not in ("", "..")
     if within and (not elsewhere or is_there(inside)):
         return inside if is_there(inside) or not is_there(moved) else moved
     if elsewhere:
@@ -208,4 +208,4 @@ def is_there(prefix: Path) -> bool:
 
 def is_saved_model(path: Path) -> bool:
     """Return whether a path is a folder with a SavedModel's graph."""
-    return any((path / name).is_file() for name in SAVED_MODEL_GRAPHS)
+    return any(is_file(path / name) for name in SAVED_MODEL_GRAPHS)

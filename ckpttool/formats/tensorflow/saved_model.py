@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ckpttool.core.errors import MissingFile, PlanError
+from ckpttool.core.plain_files import is_file
 from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
@@ -39,7 +40,7 @@ class SavedModel(Format):
 
     def recognises(self, path: Path) -> bool:
         """Return whether a path is a folder with a graph and variables."""
-        return is_saved_model(path) and Path(f"{_prefix(path)}.index").is_file()
+        return is_saved_model(path) and is_file(f"{_prefix(path)}.index")
 
     def open(self, path: Path) -> BundleTensors:
         """Return the variables; if there are none, weights that are constants of functions are listed as skipped.

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from ckpttool.core.counts import counted
 from ckpttool.core.dtypes import BY_NUMBER, DTYPES, STRING, DType
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.plain_files import is_file, names_in
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, SIZE_LIMIT, key_of, text_of
@@ -227,7 +228,7 @@ class V1(Format):
         """
         files = files_of_version_1(path)
         for file in files:
-            if not file.is_file():
+            if not is_file(file):
                 count = counted(len(files), "file")
                 raise MissingFile(f"{file} is missing: the checkpoint {prefix_of(path)} has {count}")
         return V1Tensors(files)
@@ -261,14 +262,14 @@ def files_of_version_1(path: Path) -> list[Path]:
         return _shards(path.with_name(path.name[: match.start()]), int(match[2])) if match else [path]
     prefix = prefix_of(path)
     pattern = re.compile(re.escape(prefix.name) + V1_SHARD.pattern)
-    near = prefix.parent.iterdir() if prefix.parent.is_dir() else ()
-    counts = {int(match[2]) for file in near if (match := pattern.fullmatch(file.name)) and _is_file(file)}
+    matches = [match for name in names_in(prefix.parent) if (match := pattern.fullmatch(name))]
+    counts = {int(match[2]) for match in matches if _is_file(prefix.with_name(match[0]))}
     return _shards(prefix, counts.pop()) if len(counts) == 1 else []
 
 
 def _is_file(path: Path) -> bool:
     """Return whether a path is a file of version 1; bundle indexes, which are tables too, are excluded by suffix."""
-    return not path.name.endswith((".meta", ".index")) and path.is_file() and is_table(path)
+    return not path.name.endswith((".meta", ".index")) and is_file(path) and is_table(path)
 
 
 def _shards(prefix: Path, count: int) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ckpttool.core.dtypes import BY_NAME, STRING, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.plain_files import lies_beside
+from ckpttool.core.plain_files import is_file, lies_beside
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.wire import strict_json
 from ckpttool.remote import sparse_files
@@ -71,7 +71,7 @@ def model_of(path: Path) -> Path:
 def is_model(path: Path) -> bool:
     """Return whether a path is a JSON object that lists weights, or a folder with such a model.json."""
     path = model_of(path)
-    if path.suffix != SUFFIX or not path.is_file():
+    if path.suffix != SUFFIX or not is_file(path):
         return False
     with sparse_files.opened(path) as file:
         return file.read(1) == b"{" and f'"{MANIFEST}"'.encode() in file.read(LIMIT)

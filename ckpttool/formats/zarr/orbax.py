@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.plain_files import is_file
+from ckpttool.core.plain_files import is_file, names_in, opened
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.flax.kinds import kinds_of
 from ckpttool.formats.format import Format, Tensors
@@ -117,7 +117,7 @@ def _items(folder: Path) -> Iterator[Path]:
 
 def _folders(folder: Path) -> Iterator[Path]:
     """Yield the subfolders of a folder, without links and incomplete ones."""
-    paths = [path for path in sorted(folder.iterdir()) if path.is_dir() and TEMPORARY not in path.name]
+    paths = [path for path in map(folder.joinpath, names_in(folder)) if path.is_dir() and TEMPORARY not in path.name]
     for path in paths[:ITEM_LIMIT]:
         if not path.is_symlink():
             yield path
@@ -160,10 +160,12 @@ def _texts(folder: Path) -> dict[str, str]:
 
 
 def _json(path: Path) -> Mapping[str, Any]:
-    if path.stat().st_size > TEXT_LIMIT:
+    with opened(path) as file:
+        text = file.read(TEXT_LIMIT + 1)
+    if len(text) > TEXT_LIMIT:
         raise CorruptCheckpoint(f"{path} has more than {TEXT_LIMIT} bytes, the limit")
     try:
-        said = strict_json.loads(path.read_bytes())
+        said = strict_json.loads(text)
     except ValueError as error:
         raise CorruptCheckpoint(f"{path} is not valid JSON: {error}") from error
     if not isinstance(said, dict):

@@ -1,11 +1,10 @@
 """Stores: the places of values by their keys, in the files of a folder, or in those of a database in it."""
 
-import os
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.plain_files import resolved, stamp_of
+from ckpttool.core.plain_files import files_below, stamp_of, stays_in
 from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.reading.raw_tensors import ClosedFile
 
@@ -48,16 +47,9 @@ def files_in(folder: Path) -> Store:
         FormatError: a link leads out of the folder, or it has too many files.
     """
     found: Store = {}
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for each in (*folders, *sorted(names)):
-            path = Path(root, each)
-            if path.is_symlink() and (each in folders or not resolved(path).is_relative_to(resolved(folder))):
-                raise FormatError(f"{path} is a link to another folder, which is not followed")
-            if each not in folders:
-                status = path.stat()
-                closed = ClosedFile(path, stamp_of(status), status.st_size)
-                found[path.relative_to(folder).as_posix()] = Stored(closed, 0, status.st_size)
+    for path, status in files_below(folder):
+        closed = ClosedFile(path, stamp_of(status), status.st_size)
+        found[path.relative_to(folder).as_posix()] = Stored(closed, 0, status.st_size)
         if len(found) > MOST_FILES:
             raise FormatError(f"{folder} has over {MOST_FILES} files, the limit")
     return found
@@ -91,7 +83,7 @@ class Neighbours:
     def _open(self, name: str) -> ClosedFile:
         path = PurePosixPath(name)
         leads_away = path.is_absolute() or ".." in path.parts or {"\\", "\0", ":"} & set(name) or not path.parts
-        if leads_away or not resolved(self.folder / path).is_relative_to(resolved(self.folder)):
+        if leads_away or not stays_in(self.folder, self.folder / path):
             raise FormatError(f"{self.folder}: values have the file {name[:80]!r}, which is outside of its folder")
         if not (self.folder / path).exists():
             raise MissingFile(f"{self.folder / path} is missing: it contains values of {self.folder.name}")

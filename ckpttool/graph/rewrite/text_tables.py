@@ -15,7 +15,7 @@ import numpy as np
 from ckpttool.core.counts import counted
 from ckpttool.core.dtypes import DType, dtype_numbered
 from ckpttool.core.errors import GraphError
-from ckpttool.core.plain_files import resolved
+from ckpttool.core.plain_files import stays_in
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.saved_model import ASSETS
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
@@ -117,7 +117,7 @@ class _TextTable:
     def _pairs(self) -> Iterator[tuple[object, object]]:
         if not self.file.is_file():
             raise GraphError(f"{self.problem} is missing")
-        if not resolved(self.file).is_relative_to(resolved(self.file.parent)):
+        if not stays_in(self.file.parent, self.file):
             raise GraphError(f"{self.problem} is a link to outside of the model")
         with self.file.open("rb") as lines:
             for number, line in enumerate(lines):

@@ -29,17 +29,33 @@ def sharded(tmp_path: Path) -> Path:
     return tmp_path / "x"
 
 
-def test_few_files_are_held_from_the_beginning_and_many_are_not(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_files_stay_open_and_the_others_must_be_the_same(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(Bundle().open(sharded).data._open) == 3
+    monkeypatch.setattr(bundle_data, "OPEN_FILES", 2)
+    opened = Bundle().open(sharded)
+    assert list(opened.data._open) == [1, 2]
+    for number in range(3):
+        path = opened.data.shard_path(number)
+        (path.parent / "new").write_bytes(path.read_bytes())
+        (path.parent / "new").replace(path)
+    assert opened["b"].read().tolist() == [1] * 4
+    with pytest.raises(CorruptCheckpoint, match=r"x\.data-00000-of-00003 changed while it was read"):
+        opened["a"].read()
+
+
+def test_many_files_on_a_server_are_requested_when_they_are_read(
+    sharded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_data, "is_remote", lambda path: True)
     for most, held in ((3, 3), (2, 0)):
         monkeypatch.setattr(bundle_data, "HELD_FILES", most)
         assert len(Bundle().open(sharded).data._open) == held
 
 
 def test_the_files_that_were_used_longest_ago_are_closed(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle_data, "HELD_FILES", 0)
     monkeypatch.setattr(bundle_data, "OPEN_FILES", 2)
     opened = Bundle().open(sharded)
-    for name, left in (("a", [0]), ("b", [0, 1]), ("a", [1, 0]), ("c", [0, 2]), ("b", [2, 1])):
+    for name, left in (("a", [2, 0]), ("b", [0, 1]), ("a", [1, 0]), ("c", [0, 2]), ("b", [2, 1])):
         assert opened[name].read().tolist() == ["abc".index(name)] * 4
         assert list(opened.data._open) == left
     file = opened.data._open[1]
@@ -58,8 +74,9 @@ def test_where_the_bytes_are_and_of_which_file(sharded: Path) -> None:
     assert extent.stamp == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def test_a_file_that_is_not_open_has_no_stamp(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_was_not_opened_has_no_stamp(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle_data, "HELD_FILES", 0)
+    monkeypatch.setattr(bundle_data, "is_remote", lambda path: True)
     extent = Bundle().open(sharded)["b"].extent
     assert extent is not None
     assert extent.stamp is None
