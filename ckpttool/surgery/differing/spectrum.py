@@ -64,10 +64,10 @@ def spectrum(name: str, a: Tensor, b: Tensor) -> Spectrum | None:
     sketch = _Sketch(shape[1])
     for one, other in rows_in_step(a, b, shape[1]):
         sketch.add(one, other)
-    return sketch.spectrum(name, min(shape), _rounding(b) + _rounding(a))
+    return sketch.spectrum(name, min(shape), rounding(b) + rounding(a))
 
 
-def _rounding(tensor: Tensor) -> float:
+def rounding(tensor: Tensor) -> float:
     """Return the variance of rounding errors in a tensor's dtype, for numbers about 1."""
     kind = tensor.dtype.numpy
     if kind.kind in "iub":

@@ -1,6 +1,7 @@
 """A verdict: a description in words of what happened between two checkpoints."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,14 +9,12 @@ from typing import Any
 from ckpttool.core.counts import counted
 from ckpttool.core.names import layer_of, listed
 from ckpttool.surgery.diff import Diff, LayerChange, TensorChange
-from ckpttool.surgery.differing.evidence import ALIKE, Spectra
+from ckpttool.surgery.differing.evidence import ALIKE, MOST, Spectra
 from ckpttool.surgery.differing.one_by_one import LEVELS, PRUNED, QUANTISED
 from ckpttool.surgery.differing.spectrum import LARGEST_RANK
 
 ROUNDED = 1 / 128
 """The relative change by rounding to the narrowest mantissa (bfloat16 has eight bits)."""
-MOST = 0.8
-"""The fraction of matrices that is considered representative of all."""
 SHOWN = 3
 BESIDE = 0.02
 """The fraction of a change that may be orthogonal to the weights, due to rounding, if these were scaled."""
@@ -30,8 +29,8 @@ Order = Callable[[], Sequence[str]]
 class Verdict:
     """What happened: `kind` is one of those below, `text` describes it, `rank` is that of an adapter.
 
-    Kinds: nothing, optimizer, not finite, statistics, dtype, rounded, quantised, pruned, scaled, low rank, vectors,
-    another seed, head, upper layers, all, some, other model.
+    Kinds: nothing, optimizer, not finite, statistics, dtype, rounded, quantised, pruned, scaled, scaled rows,
+    low rank, rescaled, rotated, vectors, another seed, head, upper layers, all, some, other model.
     """
 
     kind: str
@@ -63,7 +62,7 @@ def verdict(diff: Diff, found: Spectra, order: Order = tuple) -> Verdict:
     others = [layer for layer in diff.layers if layer.difference in ("only in A", "only in B", "not comparable")]
     if not changed and not others:
         return _without_weights(diff)
-    for say in (_broken, _statistics, _dtype, _one_by_one, _scaled, _low_rank, _vectors, _seed):
+    for say in (_broken, _statistics, _dtype, _one_by_one, _scaled, _low_rank, _structured, _vectors, _seed):
         if not others and (said := say(diff, changed, found)):
             return said
     return _by_layers(diff, others, order)
@@ -145,6 +144,22 @@ def _low_rank(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Ve
     whole = [layer_of(name) for name, each in known.items() if each.rank is None]
     beside = f"; not of low rank: {listed(whole, SHOWN)}" if whole else ""
     return Verdict("low rank", f"low rank: looks like an adapter of rank {max(ranks)}; {of}{beside}", max(ranks))
+
+
+def _structured(diff: Diff, _changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
+    """Return the verdict if most matrices were changed as one kind of adapter does, else None."""
+    kinds = Counter(each.kind for each in found.structures.values())
+    if not kinds or kinds.most_common(1)[0][1] < MOST * len(found.known):
+        return None
+    kind = kinds.most_common(1)[0][0]
+    other = [layer_of(name) for name in found.known if name not in found.structures]
+    where = f"in {_where(diff)}{f'; otherwise: {listed(other, SHOWN)}' if other else ''}"
+    if kind == "scaled":
+        return Verdict("scaled rows", f"rows or columns were multiplied by factors, as IA3 does; {where}")
+    if kind == "rotated":
+        return Verdict("rotated", f"matrices were multiplied by orthogonal ones, as OFT does; {where}")
+    rank = Counter(each.rank for each in found.structures.values() if each.kind == kind).most_common(1)[0][0]
+    return Verdict("rescaled", f"low rank and rows rescaled: looks like DoRA of rank {rank}; {where}", rank)
 
 
 def _vectors(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:

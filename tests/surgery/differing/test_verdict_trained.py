@@ -14,8 +14,12 @@ from ckpttool.surgery.differing.evidence import spectra
 from ckpttool.surgery.differing.verdict import Verdict, verdict
 from tests.surgery.differing.trained_networks import (
     ConvNet,
+    Dora,
+    Ia3,
     Mlp,
+    Oft,
     Transformer,
+    adapted,
     decayed,
     head_tuned,
     lora_tuned,
@@ -80,6 +84,34 @@ def test_an_adapter_that_was_merged(network: Any, rank: int) -> None:
         assert (found.kind, found.rank, found.text) == ("low rank", rank, text)
         rounded = [{n: array.astype(ml_dtypes.bfloat16) for n, array in each.items()} for each in (before, after)]
         assert (said(*rounded).kind, said(*rounded).rank) == ("low rank", rank)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "kind", "text"),
+    [
+        (Ia3, "scaled rows", "rows or columns were multiplied by factors, as IA3 does; in 2 of "),
+        (Oft, "rotated", "matrices were multiplied by orthogonal ones, as OFT does; in 2 of "),
+        (Dora, "rescaled", "low rank and rows rescaled: looks like DoRA of rank 3; in 2 of "),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_an_adapter_that_is_no_sum(network: Any, adapter: Any, kind: str, text: str, dtype: Any) -> None:
+    if type(network) in DENSE:
+        names = DENSE[type(network)][-2:]
+        after = adapted(network, adapter, names, rate=1e-2 if adapter is Oft else 3e-2)
+        found = said(*({n: a.astype(dtype) for n, a in state(each).items()} for each in (network, after)))
+        assert (found.kind, found.text.startswith(text)) == (kind, True)
+
+
+def test_directions_that_are_trained_at_equal_norms_are_no_rotation(network: Any) -> None:
+    if type(network) in DENSE:
+        before, after = state(network), state(train(copy.deepcopy(network), 1, steps=40, rate=3e-3))
+        norms = {n: np.linalg.norm(a, axis=-1, keepdims=True) for n, a in before.items()}
+        kept = {
+            n: (a / np.linalg.norm(a, axis=-1, keepdims=True) * norms[n]).astype("f") if a.ndim == 2 else a
+            for n, a in after.items()
+        }
+        assert said(before, kept).kind == "all"
 
 
 def test_statistics_of_batch_normalisation_alone(network: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 State = dict[str, Any]
 
@@ -148,4 +149,54 @@ def decayed(network: Any, all_of_them: bool) -> Any:
         each.grad = torch.zeros_like(each)
     for _ in range(10):
         optimizer.step()
+    return own
+
+
+class Ia3(nn.Module):
+    """Multiplies each output of a layer by a factor."""
+
+    def __init__(self, weight: Any) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(torch.ones(len(weight), 1))
+
+    def forward(self, weight: Any) -> Any:
+        return weight * self.factors
+
+
+class Dora(nn.Module):
+    """Adds a low rank, and gives every row a norm of its own."""
+
+    def __init__(self, weight: Any, rank: int = 3) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.randn(rank, weight.shape[1]) * 0.1)
+        self.b = nn.Parameter(torch.zeros(len(weight), rank))
+        self.norms = nn.Parameter(weight.norm(dim=1, keepdim=True).detach())
+
+    def forward(self, weight: Any) -> Any:
+        moved = weight + self.b @ self.a
+        return self.norms * moved / moved.norm(dim=1, keepdim=True)
+
+
+class Oft(nn.Module):
+    """Rotates the inputs in blocks, by Cayley's formula."""
+
+    def __init__(self, weight: Any, block: int = 16) -> None:
+        super().__init__()
+        self.free = nn.Parameter(torch.zeros(weight.shape[1] // block, block, block))
+
+    def forward(self, weight: Any) -> Any:
+        skew, one = self.free - self.free.transpose(1, 2), torch.eye(self.free.shape[1])
+        return weight @ torch.block_diag(*torch.linalg.solve(one + skew, one - skew))
+
+
+def adapted(network: Any, kind: Callable[[Any], Any], names: Iterable[str], rate: float = 1e-2) -> Any:
+    """Train an adapter of a kind on dense layers of a copy, and merge it."""
+    own = copy.deepcopy(network)
+    own.requires_grad_(False)
+    layers = [own.get_submodule(name) for name in names]
+    for layer in layers:
+        parametrize.register_parametrization(layer, "weight", kind(layer.weight))
+    train(own, 1, [each for each in own.parameters() if each.requires_grad], rate=rate)
+    for layer in layers:
+        parametrize.remove_parametrizations(layer, "weight")
     return own
