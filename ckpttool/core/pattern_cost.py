@@ -35,7 +35,7 @@ MOST_STEPS = 200_000_000
 
 
 @lru_cache(maxsize=1024)
-def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
+def compiled(text: str) -> re.Pattern[str]:
     r"""Compile a regular expression.
 
     >>> compiled(r"hidden\d+/kernel").fullmatch("hidden12/kernel") is not None
@@ -53,7 +53,7 @@ def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)
-            pattern = re.compile(text, flags)
+            pattern = re.compile(text)
     except FutureWarning as warning:
         problem = f"{warning}, which later versions of Python interpret differently"
         raise CkptError(

@@ -114,7 +114,7 @@ class Grown:
         return cls(graph, find_roles(graph, needed=("inputs",)).inputs[0], {})
 
     @classmethod
-    def of_model(cls, model: Model, after: str | None, inputs: Sequence[str] = ()) -> Self:
+    def of_model(cls, model: Model, after: str | None) -> Self:
         """Return the layers of a model up to and including one of them; all if none is named.
 
         Raises:
@@ -122,7 +122,7 @@ class Grown:
             GraphError: its output is unknown.
         """
         model = model.thawed()
-        place = place_above(model.graph, restored_variables(model, Pattern(".*")), after, inputs)
+        place = place_above(model.graph, restored_variables(model, Pattern(".*")), after, ())
         trunk = trunk_of(place)
         trunk = with_roles(trunk, replace(find_roles(trunk, ("inputs",)), logits=None, loss=None, labels=None))
         if network := keras_network(model.graph):

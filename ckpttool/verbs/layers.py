@@ -21,9 +21,9 @@ PASTED = 16
 UNBUILT = "which tensors the layers give is known once Keras has built the network, which `outputs` does"
 
 
-def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[dict[str, Any]]:
+def layer_rows(path: Path) -> list[dict[str, Any]]:
     """Return `{"name", "variables", "parameters", "output"}` of a model's layers, in data-flow order."""
-    return rows_and_facts(path, tags)[0]
+    return rows_and_facts(path)[0]
 
 
 def rows_and_facts(

@@ -73,7 +73,6 @@ def plan_soup(
     models: Sequence[Model],
     data: Source,
     alpha: str | None = None,
-    roles: Mapping[str, Any] | None = None,
     to: str | None = None,
 ) -> SoupPlan:
     """Plan an average of models: a greedy soup, or the best interpolation from the first to the second.
@@ -82,7 +81,6 @@ def plan_soup(
         models: Models of one graph; with `alpha` two, a start and its fine-tuned version.
         data: The rows to evaluate on: the validation rows of the data, else those held out by the last model's run.
         alpha: Interpolation coefficients to evaluate, such as 0:1:0.1.
-        roles: Names of tensors by role, if they are not detected in the graph.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
 
     Raises:
@@ -92,7 +90,7 @@ def plan_soup(
     if alpha is not None and len(models) != 2:
         raise PlanError(f"`alpha` is for two models, a start and what was tuned from it; found {len(models)}")
     last = models[-1]
-    bound = Bound.of(last, roles, ("inputs", "labels", "loss")).with_evaluation_rows(data, Which("valid"), None)
+    bound = Bound.of(last, None, ("inputs", "labels", "loss")).with_evaluation_rows(data, Which("valid"), None)
     judge, checkpoints = Judge(bound), [model.checkpoint for model in models]
     notes = (*bound.notes, *bound.splits[0].notes)
     made_of = Provenance.joined(*(model.provenance for model in models))

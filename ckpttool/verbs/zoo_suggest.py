@@ -159,7 +159,7 @@ def _units(layer: Mapping[str, Any]) -> int | None:
 
 
 def with_scores(
-    found: Sequence[Suggestion], data: str | Path, open_model: Callable[[Path], Any] | None = None, seed: int = 42
+    found: Sequence[Suggestion], data: str | Path, open_model: Callable[[Path], Any] | None = None
 ) -> list[Suggestion]:
     """Return suggestions ordered by the scores of their frozen layers on labelled rows, best first; runs TensorFlow.
 
@@ -167,18 +167,17 @@ def with_scores(
         found: The result of `zoo_suggest`.
         data: The rows, as for `search_quick`.
         open_model: A function that opens an entry's model to run it; by default `Model.open`.
-        seed: The random seed of drawing rows if there are many.
     """
-    scored = [_scored(each, data, open_model, seed) for each in found]
+    scored = [_scored(each, data, open_model) for each in found]
     return sorted(scored, key=lambda each: (each.score is None, -(each.score or 0), -(each.logme or 0)))
 
 
-def _scored(found: Suggestion, data: str | Path, open_model: Callable[[Path], Any] | None, seed: int) -> Suggestion:
+def _scored(found: Suggestion, data: str | Path, open_model: Callable[[Path], Any] | None) -> Suggestion:
     from ckpttool.model.model import Model
     from ckpttool.training.options import Options
     from ckpttool.verbs.search_quick import search_quick
 
-    options = Options(seed=seed, preprocess=found.reuse.get("preprocess"))
+    options = Options(preprocess=found.reuse.get("preprocess"))
     try:
         quick = search_quick((open_model or Model.open)(found.path), data, options)
     except CkptError as error:

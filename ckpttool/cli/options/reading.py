@@ -157,10 +157,10 @@ ema_option = click.option(
 slots_option = click.option("--slots", is_flag=True, help="Patterns also select optimizer slots and step counters.")
 
 
-def layers_option(help_text: str, required: bool = False) -> Decorator:
+def layers_option(help_text: str) -> Decorator:
     """Return the option that selects layers by a pattern."""
     text = f"{help_text} {PATTERN}"
-    return click.option("--layers", metavar="RE", required=required, shell_complete=layer_names, help=text)
+    return click.option("--layers", metavar="RE", shell_complete=layer_names, help=text)
 
 
 def freeze_option(required: bool = False) -> Decorator:

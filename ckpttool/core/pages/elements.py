@@ -15,9 +15,9 @@ def cell(value: object, kind: str = "") -> str:
     return f"<td{_class(kind)}>{as_html(str(value))}</td>"
 
 
-def name_cell(name: str, beside: str = "") -> str:
-    """Return a cell with a name from a file, and HTML `beside` it."""
-    return f'<td class="name"><code>{as_html(name)}</code>{beside}</td>'
+def name_cell(name: str) -> str:
+    """Return a cell with a name from a file."""
+    return f'<td class="name"><code>{as_html(name)}</code></td>'
 
 
 def figure_cell(value: float | None, shown: str | None = None) -> str:

@@ -130,7 +130,7 @@ def _unread(graph: Graph, kept: Container[str]) -> list[str]:
     return [op for name, op in weights.items() if op not in kept and layer_of(name) in layers]
 
 
-def with_updates(graph: Graph, targets: Sequence[str], boundary: Collection[str] = ()) -> Graph:
+def with_updates(graph: Graph, targets: Sequence[str]) -> Graph:
     """Return the part that `subgraph` extracts, with initialisers, and with the updates of its moving averages.
 
     The updates are listed in UPDATE_OPS, so that training runs them, including those that were only control inputs of
@@ -139,9 +139,9 @@ def with_updates(graph: Graph, targets: Sequence[str], boundary: Collection[str]
     Raises:
         UnknownName: a target is not in the graph.
     """
-    kept, stop = part_ops(graph, targets, boundary, initializers=True), set(map(TensorRef.parse, boundary))
+    kept = part_ops(graph, targets, initializers=True)
     listed, others = _updates(graph, kept)
-    part = keep(graph, _with_initializers(graph, needed(graph, [*listed, *others], stop, kept), stop))
+    part = keep(graph, _with_initializers(graph, needed(graph, [*listed, *others], known=kept), set()))
     if not others:
         return part
     header = part.header_copy()
