@@ -71,7 +71,7 @@ class FrozenFeatures:
         """Return the features of a frozen part for the rows of a block; `top` is the tensor that the head reads."""
         train, judged = self._rows.of_block(block)
         choosing = self._of_all(frozen, top, self._rows.choosing)
-        judging = self._of_all(frozen, top, self._rows.telling) if block.tells else choosing
+        judging = self._of_all(frozen, top, self._rows.held_out) if block.is_final else choosing
         return BlockFeatures(choosing, train, judging, judged)
 
     def _of_all(self, frozen: Frozen, top: str, split: Split) -> Features:

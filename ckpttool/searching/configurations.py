@@ -65,7 +65,7 @@ class Block:
     fold: int = 0
 
     @property
-    def tells(self) -> bool:
+    def is_final(self) -> bool:
         """Whether it evaluates the held-out rows, which are not used for the selection."""
         return self.fold < 0
 

@@ -17,7 +17,7 @@ from ckpttool.searching.differences import accuracy, difference
 from ckpttool.searching.estimates import Estimate
 from ckpttool.searching.quick import Ranking, wilson
 from ckpttool.searching.recommendation import Recommendation, Rivals, against
-from ckpttool.searching.rows import TOLD, SearchRows, rows_text
+from ckpttool.searching.rows import FINAL, SearchRows, rows_text
 from ckpttool.training.options import Options
 
 
@@ -108,7 +108,7 @@ class Search:
         found = self.recommendation.as_json() if self.recommendation else {"recommended": None, "tied": []}
         told = self.told
         return {
-            "trials": [trial for trial in self.trials if trial["fold"] != TOLD.fold],
+            "trials": [trial for trial in self.trials if trial["fold"] != FINAL.fold],
             **found,
             "told": None if told is None else {"accuracy": told.accuracy, "rows": told.rows},
             "ended": self.ended,

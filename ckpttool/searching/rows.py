@@ -16,7 +16,7 @@ from ckpttool.data.drawing import Numbers, classes_of, draw, shuffled
 from ckpttool.data.splits import Split
 from ckpttool.searching.configurations import FOLDS_BELOW, Block, Design
 
-TOLD = Block(0, -1)
+FINAL = Block(0, -1)
 """Trains on the selection rows and evaluates the held-out rows; the seed is arbitrary."""
 APART = {"folds": 5, "rows": 10}
 """The inverse of the fraction of rows held out for the final estimate, by design, if a file has no test rows."""
@@ -26,14 +26,14 @@ VALIDATION = 10
 
 @dataclass(frozen=True, eq=False)
 class SearchRows:
-    """The selection rows (`choosing`), the held-out rows (`telling`), and which selection rows are for validation.
+    """The selection rows (`choosing`), the held-out rows (`held_out`), and which selection rows are for validation.
 
     `taken` is the number of training rows before others were split off. `apart` is whether the held-out rows were
     split off the training rows, because the file has no test rows.
     """
 
     choosing: Split
-    telling: Split
+    held_out: Split
     validation: Numbers
     design: Design
     seed: int
@@ -73,16 +73,16 @@ class SearchRows:
         return cls(*parts, places, design, seed, taken, apart)
 
     def of_block(self, block: Block) -> tuple[Numbers, Numbers]:
-        """Return the indices of a block's training and evaluated rows in `choosing` (the latter also in `telling`).
+        """Return the indices of a block's training and evaluated rows in `choosing` (the latter also in `held_out`).
 
         All blocks of a design have the same number of training rows, so that a graph built for one fits the others.
         """
         every = np.arange(self.choosing.rows)
         if self.design.kind == "rows":
             train = np.setdiff1d(every, self.validation)
-            return (train, np.arange(self.telling.rows)) if block.tells else (train, self.validation)
-        if block.tells:
-            return every, np.arange(self.telling.rows)
+            return (train, np.arange(self.held_out.rows)) if block.is_final else (train, self.validation)
+        if block.is_final:
+            return every, np.arange(self.held_out.rows)
         fold = _folds(self.choosing, self.design.folds, self.seed + block.seed)
         judged, train = np.flatnonzero(fold == block.fold), np.flatnonzero(fold != block.fold)
         spare = len(train) - (len(every) - -(-len(every) // self.design.folds))
@@ -92,14 +92,14 @@ class SearchRows:
     def splits(self, block: Block) -> tuple[Split, Split]:
         """Return the rows that a block trains on, and those that it evaluates."""
         train, judged = self.of_block(block)
-        return self.choosing.part("train", train), (self.telling if block.tells else self.choosing).part(
+        return self.choosing.part("train", train), (self.held_out if block.is_final else self.choosing).part(
             "valid", judged
         )
 
 
 def rows_text(rows: SearchRows) -> str:
     """Describe the rows used for the selection, and those for the final estimate."""
-    design, telling = rows.design, f"{rows.telling.rows} others estimate the accuracy of the selection"
+    design, telling = rows.design, f"{rows.held_out.rows} others estimate the accuracy of the selection"
     seeds = counted(len(design.seeds), "seed")
     if design.kind == "folds":
         return f"each of {design.rows} rows is judged in {counted(design.folds, 'fold')}, with {seeds}; {telling}"

@@ -50,7 +50,7 @@ class Trainers:
         restored = {name: self._checkpoint[name] for name in kept.restored}
         fresh = [name for name in kept.fresh if name not in first]
         values = {**restored, **fresh_tensors(kept.bound.model.graph, fresh, seed, restored), **first}
-        key = configuration, block.tells
+        key = configuration, block.is_final
         if trainer := self._trainers.get(key):
             self._trainers.move_to_end(key)
             features = self._features.of(trainer.frozen, kept.top, block) if trainer.features else None

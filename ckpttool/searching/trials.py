@@ -28,7 +28,7 @@ from ckpttool.searching.depths import depths
 from ckpttool.searching.features import FeaturePass
 from ckpttool.searching.kept_models import KeptModels
 from ckpttool.searching.quick import Ranking, ranking
-from ckpttool.searching.rows import TOLD, SearchRows, rows_text
+from ckpttool.searching.rows import FINAL, SearchRows, rows_text
 from ckpttool.searching.targets import targets_of
 from ckpttool.searching.trainers import Diverged, Trainers, train
 from ckpttool.training.bound import Bound
@@ -74,7 +74,7 @@ class TrialsFactory:
     """Creates the function of a worker, which runs trials."""
 
     model: WorkerModel
-    asked: TrialSettings
+    settings: TrialSettings
 
     def __call__(self) -> "Trials":
         """Open the model and find its depths.
@@ -82,7 +82,7 @@ class TrialsFactory:
         Raises:
             CkptError: the model has no depths, or differs from that of the requesting process.
         """
-        trials = Trials(self.model.open(), self.asked)
+        trials = Trials(self.model.open(), self.settings)
         self.model.check(trials.facts())
         return trials
 
@@ -90,21 +90,21 @@ class TrialsFactory:
 class Trials:
     """Runs trials of one search, in one process."""
 
-    def __init__(self, model: Model, asked: TrialSettings) -> None:
+    def __init__(self, model: Model, settings: TrialSettings) -> None:
         """Find the depths of a model.
 
         Raises:
             CkptError: the model has no depths, or its inputs are not known.
         """
-        self.asked = asked
-        options = asked.options
+        self.settings = settings
+        options = settings.options
         bound = Bound.of(model, options.roles, ("inputs",), seed=options.seed)
         self.source = bound.preprocessing(options.preprocess)
         found = depths(self.source.model.graph, self.source.roles.inputs, self.source.given.get("logits"))
         if len(found) < 2:
             problem = f"{model.path}: there is no layer below the output layer"
             raise GraphError(f"{problem}: there is nothing to reuse, and `ckpttool new` trains from scratch")
-        self.models = KeptModels(self.source, found, asked.head, options)
+        self.models = KeptModels(self.source, found, settings.head, options)
         self.depths = self.models.depths
         self._heads: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
 
@@ -123,18 +123,18 @@ class Trials:
         Raises:
             CkptError: the rows or the head do not fit.
         """
-        asked, options = self.asked, self.asked.options
+        settings, options = self.settings, self.settings.options
         bound = self.models.kept(SCRATCH).bound
-        split, counts = labelled_split(asked.data, bound.wanted(options.features))
-        rows = SearchRows.of(split, counts, asked.seeds, asked.folds, options.seed, asked.rows)
-        self._require_right_or_wrong(replace(bound, splits=(rows.choosing, rows.telling)))
+        split, counts = labelled_split(settings.data, bound.wanted(options.features))
+        rows = SearchRows.of(split, counts, settings.seeds, settings.folds, options.seed, settings.rows)
+        self._require_right_or_wrong(replace(bound, splits=(rows.choosing, rows.held_out)))
         check_options(bound.model, replace(options, objective=None, roles=bound.given))
         return rows
 
     @cached_property
     def trainers(self) -> Trainers:
         """The trainers of configurations on the rows."""
-        return Trainers(self.models, self.rows, self.asked.options, self.asked.probe)
+        return Trainers(self.models, self.rows, self.settings.options, self.settings.probe)
 
     def _require_right_or_wrong(self, bound: Bound) -> None:
         """Check, before any computation, that each output of the head is either right or wrong for a label.
@@ -147,7 +147,7 @@ class Trials:
         known = meaning(bound.model.graph, bound.roles, logits)
         if known is None or known.predicts == "numbers":
             raise PlanError(
-                f"`head` {self.asked.head!r}: its outputs are amounts, which are near or far, and a search compares "
+                f"`head` {self.settings.head!r}: its outputs are amounts, which are near or far, and a search compares "
                 "what is right or wrong: `objective` softmax or sigmoid; `quick` scores depths for regression"
             )
         if row is not None:
@@ -158,7 +158,7 @@ class Trials:
     def notes(self) -> list[str]:
         """Notes for the user: changes of the model and the rows, which rows evaluate, defaults of trials."""
         bound = replace(self.models.kept(SCRATCH).bound, splits=self.rows.splits(self.rows.design.blocks[0]))
-        chosen = settled(self.asked.options, bound)[1]
+        chosen = settled(self.settings.options, bound)[1]
         left = [
             f"depth {number} is not kept, because `head` does not fit it: {why}"
             for number, why in self.models.misfits.items()
@@ -179,17 +179,17 @@ class Trials:
         configuration, block = trial
         return self._outcome(configuration, block)
 
-    def told(self, configuration: Configuration, chosen: Mapping[Block, Outcome]) -> Outcome:
+    def final_outcome(self, configuration: Configuration, chosen: Mapping[Block, Outcome]) -> Outcome:
         """Train a configuration on all selection rows, and evaluate it on the held-out rows.
 
         These do not affect the number of epochs either: with early stopping, it is the mean of the best epochs of the
         trials before, and no learning rate depends on the scores.
         """
-        options = self.asked.options
+        options = self.settings.options
         best = [outcome.epochs for outcome in chosen.values() if outcome.state == "done"]
         if options.early_stopping is not None and best:
-            return self._outcome(configuration, TOLD, max(1, round(fmean(best))))
-        return self._outcome(configuration, TOLD, options.epochs)
+            return self._outcome(configuration, FINAL, max(1, round(fmean(best))))
+        return self._outcome(configuration, FINAL, options.epochs)
 
     def _outcome(self, configuration: Configuration, block: Block, epochs: int | None = None) -> Outcome:
         start = time.perf_counter()
@@ -200,7 +200,7 @@ class Trials:
         logits = needed_role(trainer.graph, trainer.bound.roles, "logits")
         known = meaning(trainer.graph, trainer.bound.roles, logits)
         if known is None:
-            raise PlanError(f"what the outputs of `head` {self.asked.head!r} mean is not known, so none are right")
+            raise PlanError(f"what the outputs of `head` {self.settings.head!r} mean is not known, so none are right")
         right = known.right(trainer.outputs(), np.asarray(trainer.bound.splits[1].labels))
         rows = self.rows.of_block(block)[1]
         return Outcome(right, time.perf_counter() - start, epochs, reason=self._why_uncached(configuration), rows=rows)
@@ -209,18 +209,18 @@ class Trials:
         """Return why the frozen layers, or those frozen while the head is trained, were not cached; else ''."""
         alone = Configuration(configuration.keep, configuration.keep)
         uncached = self.trainers.uncached
-        stages = (configuration, alone) if self.asked.probe and configuration.trained else (configuration,)
+        stages = (configuration, alone) if self.settings.probe and configuration.trained else (configuration,)
         return next((uncached[each] for each in stages if each in uncached), "")
 
     def _trained(self, configuration: Configuration, block: Block, epochs: int | None = None) -> tuple[Trainer, int]:
         """Train a configuration on a block, with `probe` after its head has been trained alone."""
         alone = Configuration(configuration.keep, configuration.keep)
-        if self.asked.probe and configuration.trained and (configuration.keep, block) not in self._heads:
+        if self.settings.probe and configuration.trained and (configuration.keep, block) not in self._heads:
             self._trained(alone, block, epochs)
-        first = self._heads[configuration.keep, block] if self.asked.probe and configuration.trained else {}
+        first = self._heads[configuration.keep, block] if self.settings.probe and configuration.trained else {}
         trainer = self.trainers.begun(configuration, block, first)
         epochs = train(trainer, epochs)
-        if self.asked.probe and configuration.keep and configuration == alone:
+        if self.settings.probe and configuration.keep and configuration == alone:
             values, fresh = trainer.tensors(trainer.state.read()), self.models.kept(configuration).fresh
             self._heads[configuration.keep, block] = {name: values[name] for name in fresh}
         return trainer, epochs
@@ -233,7 +233,7 @@ class Trials:
         bound = replace(self.source, splits=(replace(choosing, labels=None),))
         run = FeaturePass(bound, self.depths)
         count = min(SCORED, run.most_rows(), choosing.rows)
-        numbers = np.sort(shuffled(choosing.rows, self.asked.options.seed)[:count])
-        kind = self.asked.options.objective.kind if self.asked.options.objective else None
-        targets, _ = targets_of(labels[numbers], self.asked.data, kind)
+        numbers = np.sort(shuffled(choosing.rows, self.settings.options.seed)[:count])
+        kind = self.settings.options.objective.kind if self.settings.options.objective else None
+        targets, _ = targets_of(labels[numbers], self.settings.data, kind)
         return ranking(run.over(numbers, lambda *_: None), targets, 0)

@@ -21,7 +21,7 @@ from ckpttool.searching.cuts import cut_at, fresh_at
 from ckpttool.searching.found import FinalAccuracy, Search
 from ckpttool.searching.loop import Budget, Loop, SearchCallback
 from ckpttool.searching.recommendation import recommend
-from ckpttool.searching.rows import TOLD
+from ckpttool.searching.rows import FINAL
 from ckpttool.searching.study import Study
 from ckpttool.searching.trackers import Following, Tracked, Tracker, open_tracker
 from ckpttool.searching.trials import Trials, TrialSettings, TrialsFactory
@@ -114,11 +114,11 @@ def search_reuse(
     ways = _ways(trials, how)
     callback.on_notes([*trials.notes, ways.extent(trials.rows.design)])
     place, ends = executor or Here(), interrupt or Interrupt()
-    factory = TrialsFactory(_for_worker(model, trials), trials.asked) if executor else lambda: trials
+    factory = TrialsFactory(_for_worker(model, trials), trials.settings) if executor else lambda: trials
     question, blocks = _question(trials, how), trials.rows.design.blocks
-    judged = {block: trials.rows.of_block(block)[1] for block in (*blocks, TOLD)}
+    judged = {block: trials.rows.of_block(block)[1] for block in (*blocks, FINAL)}
     with _study(output, question, overwrite) as study:
-        study.require_of(judged, len(trials.depths) - 1, trials.asked.options.epochs)
+        study.require_of(judged, len(trials.depths) - 1, trials.settings.options.epochs)
         following = partial(ways.following, study, blocks)
         tracked = Tracked(Path(output).name, question, len(trials.depths) - 1, blocks)
         mirrored = Following(tracker, tracked, study.outcomes, callback)
@@ -130,7 +130,7 @@ def search_reuse(
             return found
         family = family_of(model.graph.source, output, to)
         tells_itself = write and how.rows is None and not trials.rows.apart and is_model(output)
-        found = found if tells_itself else replace(found, told=_told(trials, study, found.chosen))
+        found = found if tells_itself else replace(found, told=_final_accuracy(trials, study, found.chosen))
         if not write:
             return found
         made_by = command or Command.of_call("search", model.path, output)
@@ -198,7 +198,7 @@ def _ways(trials: Trials, how: SearchOptions) -> Ways:
 
 def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, signal: int | None, ran: int) -> Search:
     """Return the result of a study for a search."""
-    deepest, asked = len(trials.depths) - 1, trials.asked
+    deepest, settings = len(trials.depths) - 1, trials.settings
     found = recommend(study.outcomes, trials.rows.design, deepest, how.rope)
     if found and ended and len(found.tried) == 1:
         found = replace(found, configuration=None, why=f"{found.best} alone was judged, and compared with nothing")
@@ -206,7 +206,7 @@ def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, 
     cuts = {number: cut_at(trials.source.model.graph, trials.depths, number) for number in numbers}
     return Search(
         depths=trials.depths,
-        head=asked.head,
+        head=settings.head,
         options=trials.trainers.options_of(SCRATCH),
         cuts={**cuts, 0: fresh_at(trials.depths, trials.models.top)},
         rows=trials.rows,
@@ -217,17 +217,17 @@ def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, 
         told=None,
         ended=ended,
         rope=how.rope,
-        first=asked.options.epochs if how.probe else None,
+        first=settings.options.epochs if how.probe else None,
         signal=signal,
         ran=ran,
     )
 
 
-def _told(trials: Trials, study: Study, chosen: Configuration) -> FinalAccuracy | None:
+def _final_accuracy(trials: Trials, study: Study, chosen: Configuration) -> FinalAccuracy | None:
     """Return the accuracy of a configuration on examples not used for the selection; None if its training fails."""
-    if TOLD not in study.outcomes[chosen]:
-        study.add(chosen, TOLD, trials.told(chosen, study.outcomes[chosen]))
-    outcome = study.outcomes[chosen][TOLD]
+    if FINAL not in study.outcomes[chosen]:
+        study.add(chosen, FINAL, trials.final_outcome(chosen, study.outcomes[chosen]))
+    outcome = study.outcomes[chosen][FINAL]
     return None if outcome.accuracy is None else FinalAccuracy(outcome.accuracy, len(outcome.correct))
 
 
@@ -249,8 +249,8 @@ def _for_worker(model: Model, trials: Trials) -> WorkerModel:
 
 def _question(trials: Trials, how: SearchOptions) -> dict[str, Any]:
     """Return what makes trials comparable, which is stored in a study and compared when it is resumed."""
-    asked, rows = trials.asked, trials.rows
-    trained = {name: value for name, value in asked.options.flat().items() if name not in FREE}
+    settings, rows = trials.settings, trials.rows
+    trained = {name: value for name, value in settings.options.flat().items() if name not in FREE}
     divided = {"seeds": how.seeds, "folds": how.folds, "rows": how.rows, "probe": how.probe}
-    data = {"choosing": fingerprint(rows.choosing), "telling": fingerprint(rows.telling)}
-    return {**trials.facts(), "head": asked.head, **data, **divided, **{k: str(v) for k, v in trained.items() if v}}
+    data = {"choosing": fingerprint(rows.choosing), "telling": fingerprint(rows.held_out)}
+    return {**trials.facts(), "head": settings.head, **data, **divided, **{k: str(v) for k, v in trained.items() if v}}

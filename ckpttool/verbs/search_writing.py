@@ -47,11 +47,11 @@ def write_found(
     to: str,
 ) -> None:
     """Train the recommended configuration on all training rows, and write it, or an average with others."""
-    chosen, data = found.chosen, trials.asked.data
+    chosen, data = found.chosen, trials.settings.data
     if chosen is None:
         raise AssertionError("only what is recommended is written")
     others = means.others(found, chosen)
-    of_rows = "" if trials.asked.rows is None else ", not on `rows` of them,"
+    of_rows = "" if trials.settings.rows is None else ", not on `rows` of them,"
 
     def train(each: Configuration, path: Path, family: str, replaced: bool = False, by: Command | None = None) -> None:
         callback.on_notes([f"{each} is trained on all rows{of_rows} and {'averaged' if others else 'written'}"])
@@ -75,8 +75,8 @@ def write_found(
 
 def written_accuracy(trials: Trials, output: Path, family: str) -> FinalAccuracy | None:
     """Return the accuracy of the written model on the file's test rows; None if it cannot be computed."""
-    options = trials.asked.options
+    options = trials.settings.options
     averaged = family != "keras" and bool(options.recipe and options.recipe.ema)  # such a file has only averages
     written = Model.open(output, trials.source.model.graph.allowed, ema=averaged)
-    found = evaluate(written, trials.asked.data, split="test", features=options.features, classes=options.classes)
+    found = evaluate(written, trials.settings.data, split="test", features=options.features, classes=options.classes)
     return None if found.accuracy is None else FinalAccuracy(found.accuracy, found.rows, is_written=True)

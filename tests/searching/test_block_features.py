@@ -44,7 +44,7 @@ def test_deeper_features_are_computed_from_those_below(trials: Trials, monkeypat
 
     (deep,) = (each for (tensors, *_), each in trials.trainers._features._features.items() if tensors == (TOP,))
     split = trials.rows.choosing
-    again = Trials(trials.source.model, trials.asked)
+    again = Trials(trials.source.model, trials.settings)
     again((Configuration(3, 3), Block(0)))
     (direct,) = (each for (tensors, *_), each in again.trainers._features._features.items() if tensors == (TOP,))
     assert direct.hit, "the key says what features follow from, not how they were computed"

@@ -13,7 +13,7 @@ import pytest
 from ckpttool.core.errors import CkptError, MissingDependency
 from ckpttool.searching.configurations import SCRATCH, Configuration, Design, Outcome
 from ckpttool.searching.loop import SearchCallback
-from ckpttool.searching.rows import TOLD
+from ckpttool.searching.rows import FINAL
 from ckpttool.searching.trackers import Following, Tracked, open_tracker
 
 BLOCKS = Design.of(labelled=40, seeds=1, folds=2).blocks
@@ -21,7 +21,7 @@ SEARCH = Tracked("best.ckpt", {"head": "new = dense(2)"}, depths=2, blocks=BLOCK
 RIGHT, HALF = Outcome(np.ones(4), seconds=1.5), Outcome(np.array([1.0, 0, 1, 0]), seconds=0.5)
 FROZEN, TRAINED = Configuration(2, 2), Configuration(2, 0)
 WHOLE = {
-    SCRATCH: {BLOCKS[0]: RIGHT, BLOCKS[1]: HALF, TOLD: HALF},
+    SCRATCH: {BLOCKS[0]: RIGHT, BLOCKS[1]: HALF, FINAL: HALF},
     FROZEN: {BLOCKS[0]: HALF, BLOCKS[1]: Outcome(state="stopped", reason="12 worse and 0 better")},
     TRAINED: {BLOCKS[0]: Outcome(state="failed", reason="the loss is not finite in epoch 1")},
 }

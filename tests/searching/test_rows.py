@@ -10,7 +10,7 @@ from ckpttool.core.errors import DataError
 from ckpttool.data.dataset import labelled_split
 from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.searching.configurations import Block
-from ckpttool.searching.rows import TOLD, SearchRows
+from ckpttool.searching.rows import FINAL, SearchRows
 
 WANTED = Wanted((InputSpec("X", (None, 1), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int64"]))
 
@@ -38,7 +38,7 @@ def test_few_rows_are_judged_in_folds_each_once_for_a_seed(tmp_path: Path) -> No
         "the file's own validation rows choose, too"
     )
     assert {len(each) for each in judged} == {12, 13}
-    assert numbers(found.telling) == list(range(62, 71)), "the test rows tell"
+    assert numbers(found.held_out) == list(range(62, 71)), "the test rows tell"
     for fold in range(5):
         train, valid = found.splits(Block(1, fold))
         assert train.rows == 49, "all blocks train on equally many"
@@ -46,16 +46,16 @@ def test_few_rows_are_judged_in_folds_each_once_for_a_seed(tmp_path: Path) -> No
         assert valid.labels is not None
         assert np.bincount(valid.labels).min() >= 4, "each class is in each fold"
     assert judged[0] != numbers(found.splits(Block(1, 0))[1]), "another seed has other folds"
-    train, valid = found.splits(TOLD)
+    train, valid = found.splits(FINAL)
     assert (numbers(train), numbers(valid)) == (list(range(62)), list(range(62, 71)))
 
 
 def test_without_test_rows_some_are_set_apart_first(tmp_path: Path) -> None:
     found = rows(tmp_path, train=60)
-    assert (found.choosing.rows, found.telling.rows) == (48, 12)
-    assert not set(numbers(found.choosing)) & set(numbers(found.telling))
-    assert found.telling.labels is not None
-    assert np.bincount(found.telling.labels).tolist() == [4, 4, 4]
+    assert (found.choosing.rows, found.held_out.rows) == (48, 12)
+    assert not set(numbers(found.choosing)) & set(numbers(found.held_out))
+    assert found.held_out.labels is not None
+    assert np.bincount(found.held_out.labels).tolist() == [4, 4, 4]
 
 
 def test_many_rows_are_judged_by_the_validation_rows(tmp_path: Path) -> None:
@@ -63,10 +63,10 @@ def test_many_rows_are_judged_by_the_validation_rows(tmp_path: Path) -> None:
     assert (given.design.kind, given.design.rows, given.design.blocks) == ("rows", 100, (Block(0), Block(1)))
     train, valid = given.splits(Block(1))
     assert (numbers(train), numbers(valid)) == (list(range(2000)), list(range(2000, 2100)))
-    assert numbers(given.splits(TOLD)[0]) == list(range(2000)), "validation rows are not rows to train on"
-    assert (drawn.telling.rows, drawn.design.rows) == (300, 270)
+    assert numbers(given.splits(FINAL)[0]) == list(range(2000)), "validation rows are not rows to train on"
+    assert (drawn.held_out.rows, drawn.design.rows) == (300, 270)
     train, valid = drawn.splits(Block(0))
-    assert sorted(numbers(train) + numbers(valid) + numbers(drawn.telling)) == list(range(3000))
+    assert sorted(numbers(train) + numbers(valid) + numbers(drawn.held_out)) == list(range(3000))
 
 
 def test_fewer_rows_are_among_those_of_a_larger_number(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.searching.configurations import SCRATCH, Block, Configuration, Outcome
-from ckpttool.searching.rows import TOLD
+from ckpttool.searching.rows import FINAL
 from ckpttool.searching.trials import Trials, TrialSettings, TrialsFactory
 from ckpttool.training.options import Options
 from ckpttool.training.worker_model import WorkerModel
@@ -80,13 +80,13 @@ def test_pulls_averages_and_found_rates_are_those_of_each_trial(model: Model, as
 
 
 def test_the_result_is_told_on_rows_that_chose_nothing(trials: Trials) -> None:
-    assert trials((Configuration(1, 1), TOLD)).correct.shape == (10,)
+    assert trials((Configuration(1, 1), FINAL)).correct.shape == (10,)
 
 
 def test_the_rows_that_tell_choose_no_epoch(model: Model, asked: TrialSettings) -> None:
     stopped = replace(asked, options=replace(asked.options, early_stopping=1, epochs=200))
     before = {Block(0, 0): Outcome(epochs=2), Block(0, 1): Outcome(epochs=5), Block(0, 2): Outcome(state="failed")}
-    assert Trials(model, stopped).told(Configuration(1, 1), before).epochs == 4  # 3.5
+    assert Trials(model, stopped).final_outcome(Configuration(1, 1), before).epochs == 4  # 3.5
 
 
 def test_early_stopping_takes_no_more_epochs_than_it_needs(model: Model, asked: TrialSettings) -> None:
@@ -159,5 +159,5 @@ def test_a_head_that_begins_without_weights_sees_the_depth_that_it_lies_on(model
     """Its ops on frozen layers have the same name above each depth."""
     shared = Trials(model, replace(asked, head="act = activation(relu); new = dense(2)"))
     for configuration in (Configuration(1, 1), Configuration(2, 2)):
-        alone = Trials(model, shared.asked)((configuration, Block(0, 0)))
+        alone = Trials(model, shared.settings)((configuration, Block(0, 0)))
         np.testing.assert_array_equal(shared((configuration, Block(0, 0))).correct, alone.correct)
