@@ -79,7 +79,8 @@ def merge(
         data: The rows to evaluate on (`soup`, and `alpha`): a path, or in memory.
         overwrite: Whether an existing output is overwritten.
         options: `prefer`, `base`, `weights`, `t`, `density`, `epsilon`, `gamma`, `scale`, `seed`, `lenient`, `vocab`
-            (a file of tokens for each, and for the base), `tokens`, `vocab_tensors`; with an output `alpha`, `to`.
+            (a file of tokens for each, and for the base), `tokens`, `token_rows`,
+            `vocab_tensors`; with an output `alpha`, `to`.
 
     Raises:
         PlanError: the checkpoints differ in their tensors, or the options are inconsistent.

@@ -90,6 +90,7 @@ class MergeStep(_JoinStep):
         "scale": (*NUMBER, *LIST),
         "vocab": LIST,
         "tokens": TEXT,
+        "token-rows": LIST,
         "vocab-tensors": LIST,
     }
 
@@ -106,9 +107,10 @@ class MergeStep(_JoinStep):
             options["scale"] = texts_of(entry, "scale")
         if "vocab" in options:
             options["vocab"] = [Vocabulary.read(Path(path)) for path in texts_of(entry, "vocab")]
-        if "vocab-tensors" in options:
-            options["vocab_tensors"] = texts_of(entry, "vocab-tensors")
-            del options["vocab-tensors"]
+        for key in ("vocab-tensors", "token-rows"):
+            if key in options:
+                options[key.replace("-", "_")] = texts_of(entry, key)
+                del options[key]
         return plan_merge(sources, **options)
 
 

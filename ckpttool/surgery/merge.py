@@ -23,7 +23,7 @@ NAMES = ("union", "intersection")
 """The merge methods that select tensors by name and compute nothing."""
 HOWS = (*NAMES, *METHODS)
 """The names of all merge methods."""
-ABOUT_TOKENS = ("tokens", "vocab_tensors")
+ABOUT_TOKENS = ("tokens", "token_rows", "vocab_tensors")
 """The parameters that apply only with vocabularies."""
 
 
@@ -49,6 +49,8 @@ class MergeParameters(TypedDict, total=False):
     """The factor of the task vectors: one number, or one per pattern of tensors (methods with a base)."""
     tokens: Tokens | None
     """Which tokens the result has: those of `all` vocabularies, the last one's first, or only the `last` one's."""
+    token_rows: Sequence[str]
+    """Tokens with the model whose row all get, such as `<pad>=1` (the first model) or `<pad>=base`."""
     vocab_tensors: Sequence[str]
     """Patterns of the tensors with a row per token; by default they are found by size."""
 
@@ -148,7 +150,8 @@ def _by_method(
         method.scale.require_known(checkpoints[-1])
     if "vocab" in given:
         tokens: Tokens = given.get("tokens", "all")
-        aligned = align(checkpoints, given["vocab"], base, tokens, given.get("vocab_tensors", ()))
+        tensors, token_rows = given.get("vocab_tensors", ()), given.get("token_rows", ())
+        aligned = align(checkpoints, given["vocab"], base, tokens, tensors, token_rows)
         joined = aligned.on(_computed(method, aligned.models, aligned.base, lenient))
     else:
         joined = _computed(method, checkpoints, base, lenient)
@@ -210,7 +213,7 @@ def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None
 def _as_written(how: str, given: Mapping[str, Any], lenient: bool) -> dict[str, Any]:
     """Return the parameters as the table of a plan's merge step, without the checkpoints."""
     said = {name.replace("_", "-"): value for name, value in given.items() if name != "base"}
-    for name, written in (("weights", float), ("vocab", str), ("vocab-tensors", str)):
+    for name, written in (("weights", float), ("vocab", str), ("vocab-tensors", str), ("token-rows", str)):
         if name in said:
             said[name] = list(map(written, said[name]))
     if isinstance(scale := said.get("scale"), Mapping):

@@ -142,6 +142,21 @@ def test_models_of_two_vocabularies(shell: Any, tmp_path: Path) -> None:
     assert "out.safetensors.vocab.json exists" in shell.error(*command, "-o", out)
 
 
+def test_a_token_may_have_the_row_of_one_model(shell: Any, tmp_path: Path) -> None:
+    one, two = of_words(tmp_path / "a", ["the", "cat", "sat"], 0), of_words(tmp_path / "b", ["cat", "the"], 10)
+    command = ("merge", one, two, "--how", "linear", "--vocab", tmp_path / "a", "--vocab", tmp_path / "b")
+    shell.run(*command, "--token-row", "cat=1", "-o", tmp_path / "out.safetensors")
+    assert values(tmp_path / "out.safetensors")["head/bias"] == [1.0, 5.5, 2.0]
+    plan = tmp_path / "plan.toml"
+    plan.write_text(shell.run("log", tmp_path / "out.safetensors", "--plan").stdout)
+    assert 'token-rows = ["cat=1"]' in plan.read_text()
+    shell.run("apply", plan, two, one, "-o", tmp_path / "again.safetensors")
+    assert values(tmp_path / "again.safetensors") == values(tmp_path / "out.safetensors")
+    assert shell.error(*command, "--token-row", "cat=3", "-o", tmp_path / "x") == (
+        "--token-row 'cat=3': expected TOKEN=MODEL, the number of a model (1 to 2)"
+    )
+
+
 def test_a_plan_with_such_a_merge_writes_the_same_files(shell: Any, tmp_path: Path) -> None:
     one, two = of_words(tmp_path / "a", ["the", "cat", "sat"], 0), of_words(tmp_path / "b", ["cat", "the"], 10)
     words = [tmp_path / "a", tmp_path / "b"]

@@ -70,6 +70,13 @@ parameter_options = as_arguments(
         "--tokens", type=click.Choice(get_args(Tokens)), help="Whose tokens the result has (--vocab)  [default: all]"
     ),
     click.option(
+        "--token-row",
+        "token_rows",
+        metavar="TOKEN=MODEL",
+        multiple=True,
+        help="Whose row a token gets: '<pad>=1', the first model's, or '<pad>=base' (--vocab).",
+    ),
+    click.option(
         "--vocab-tensors",
         metavar="RE[, axis=N]",
         multiple=True,
@@ -132,7 +139,8 @@ def merge(
 
     Models with different vocabularies need a --vocab each: embeddings and output layers (the tensors with a dimension
     of the vocabulary's size) are merged token by token. A token that a model lacks has there the row of --base, or the
-    mean of the models that have it; new tokens follow those of the last model, and OUT.vocab.json lists all.
+    mean of the models that have it; --token-row selects a model for a token. New tokens follow those of the last model,
+    and OUT.vocab.json lists all.
 
     --how soup and --alpha evaluate on --data. soup is a greedy model soup: it starts with the best model, and adds each
     other one that does not decrease the accuracy of the mean. --alpha writes the best interpolation of a base model
@@ -148,6 +156,7 @@ def merge(
       ckpttool merge a.ckpt b.ckpt --how della --base base.ckpt --density 0.4 --epsilon 0.2 -o both.ckpt
       ckpttool merge base.ckpt tuned.ckpt --how arcee-fusion -o fused.ckpt
       ckpttool merge a.ckpt b.ckpt --how linear --vocab a/vocab.txt --vocab b/vocab.txt -o both.ckpt
+      ckpttool merge a.ckpt b.ckpt --how linear --vocab a --vocab b --token-row '<pad>=1' -o both.ckpt
       ckpttool merge new_model.ckpt tuned.ckpt --alpha 0:1:0.1 --data mnist.npz -o between.ckpt
     """
     if conflicts:

@@ -59,6 +59,7 @@ def align(
     base: Checkpoint | None = None,
     tokens: Tokens = "all",
     tensors: Sequence[str] = (),
+    token_rows: Sequence[str] = (),
 ) -> Alignment:
     """Return the models, and the base if any, with the rows of all tensors in the order of one vocabulary.
 
@@ -68,6 +69,7 @@ def align(
         base: The common base model.
         tokens: Which tokens the result has.
         tensors: Patterns of the tensors with a row per token; by default they are found by size.
+        token_rows: Tokens with the model whose row all get, such as `<pad>=1` (the first model) or `<pad>=base`.
 
     >>> a, b = ({"embed": np.array(rows)} for rows in ([[1.0], [2.0]], [[4.0], [5.0], [6.0]]))
     >>> words = [Vocabulary.of(["the", "cat"]), Vocabulary.of(["a", "cat", "sat"])]
@@ -96,6 +98,10 @@ def align(
     new: list[dict[str, Tensor]] = [dict(each) for each in checkpoints]
     found = np.array([[each.numbers.get(token, NONE) for token in merged.numbers] for each in vocabularies])
     at = np.fromiter(merged.numbers.values(), int)
+    for token, place in _givers(token_rows, vocabularies, last, base is not None).items():
+        if token not in merged.numbers:
+            raise PlanError(f"`token_rows`: the result has no token {token!r}, as `tokens` is {tokens}")
+        found[np.arange(len(checkpoints)) != place, [*merged.numbers].index(token)] = NONE
     for name, axis in axes.items():
         numbers = np.full((len(checkpoints), sizes[name]), NONE)
         numbers[last, : models[last][name].shape[axis]] = np.arange(models[last][name].shape[axis])
@@ -116,6 +122,28 @@ def _merged(vocabularies: Sequence[Vocabulary], last: int, tokens: Tokens) -> Vo
         if numbers.setdefault(token, at) == at:
             at += 1
     return Vocabulary(numbers)
+
+
+def _givers(given: Sequence[str], vocabularies: Sequence[Vocabulary], last: int, with_base: bool) -> dict[str, int]:
+    """Return the place of the model that gives the row of each of some tokens.
+
+    Raises:
+        PlanError: a text has no model, the model is not there, or it lacks the token.
+    """
+    givers: dict[str, int] = {}
+    for text in given:
+        token, _, whose = text.rpartition("=")
+        places = {str(place + 1): place for place in range(last + 1)} | ({"base": last + 1} if with_base else {})
+        if not token or whose not in places:
+            known = f"1 to {last + 1}{', or base' if with_base else ''}"
+            raise PlanError(f"`token_rows` {text!r}: expected TOKEN=MODEL, the number of a model ({known})")
+        vocabulary = vocabularies[places[whose]]
+        if token not in vocabulary.numbers:
+            having = [str(each) for each in vocabularies if token in each.numbers]
+            found = f"found in {', '.join(having)}" if having else "nor has any other vocabulary"
+            raise PlanError(f"`token_rows` {text!r}: {vocabulary} has no token {token!r}; {found}")
+        givers[token] = places[whose]
+    return givers
 
 
 def _note(vocabularies: Sequence[Vocabulary], merged: Vocabulary, last: int, with_base: bool) -> str:

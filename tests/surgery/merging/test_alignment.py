@@ -89,6 +89,40 @@ def test_the_base_s_row_stands_for_one_that_a_model_lacks_so_that_it_has_learned
     np.testing.assert_allclose(found["dog"], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_token_s_row_is_that_of_the_model_that_is_named() -> None:
+    tables = [rows(values, words) for values, words in zip(MODELS, WORDS, strict=True)]
+    found = merged(MODELS, VOCABULARIES, token_rows=["the=2", "cat=1", "ran=3"])
+    both = rows({name: tensor.read() for name, tensor in found.tensors.items()}, list(found.vocabulary))
+    for token, place in (("the", 1), ("cat", 0), ("ran", 2)):
+        np.testing.assert_allclose(both[token], tables[place][token], rtol=1e-6)
+    np.testing.assert_allclose(both["dog"], mean_by_hand("dog", tables, [1, 1, 1]), rtol=1e-6)
+    based = merged(MODELS[:2], VOCABULARIES, "ties", base=Checkpoint.of(MODELS[2]), token_rows=["the=base", "sat=2"])
+    both = rows({name: tensor.read() for name, tensor in based.tensors.items()}, list(based.vocabulary))
+    np.testing.assert_allclose(both["the"], tables[2]["the"], rtol=1e-6)
+    np.testing.assert_allclose(both["sat"], tables[1]["sat"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("the=4", r"`token_rows` 'the=4': expected TOKEN=MODEL, the number of a model \(1 to 3\)"),
+        ("the=base", r"expected TOKEN=MODEL, the number of a model \(1 to 3\)"),
+        ("the", "expected TOKEN=MODEL"),
+        ("=1", "expected TOKEN=MODEL"),
+        ("dog=1", "0.txt has no token 'dog'; found in 1.txt, 2.txt"),
+        ("bird=1", "0.txt has no token 'bird'; nor has any other vocabulary"),
+    ],
+)
+def test_a_token_without_such_a_row(given: str, said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        merged(MODELS, VOCABULARIES, token_rows=[given])
+
+
+def test_a_row_for_a_token_that_is_left_out() -> None:
+    with pytest.raises(PlanError, match="`token_rows`: the result has no token 'a', as `tokens` is last"):
+        merged(MODELS, VOCABULARIES, tokens="last", token_rows=["a=1"])
+
+
 def test_a_report_says_what_was_shared_and_added() -> None:
     joined = merged(MODELS, VOCABULARIES)
     assert joined.notes == (
