@@ -5,15 +5,28 @@ parameter that helps, by its Python name in backticks: "`overwrite` replaces it"
 one line, with the parameter spelled as its option, and exits with 2.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
+
+TOLD: list[Callable[[str], str]] = []
+"""Functions that replace paths of temporary files in messages by what they stand for, such as URLs."""
 
 
 class CkptError(Exception):
     """The base class of what ckpttool refuses or cannot do; its message is one line for the user."""
 
+    def __str__(self) -> str:
+        """Return the message, without paths of temporary files."""
+        text = str(self.args[0]) if len(self.args) == 1 else super().__str__()
+        for told in TOLD:
+            text = told(text)
+        return text
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what `pickle` needs to rebuild it, with all attributes, in another process."""
-        return _sent, (type(self), self.args), self.__dict__
+        arguments = (str(self),) if len(self.args) == 1 else self.args
+        return _sent, (type(self), arguments), self.__dict__
 
 
 class FormatError(CkptError, ValueError):
@@ -34,10 +47,6 @@ class ExistingOutput(CkptError, FileExistsError):
 
 class UnknownName(CkptError, KeyError):
     """No tensor, op or layer has this name or matches this pattern; the message suggests the nearest names."""
-
-    def __str__(self) -> str:
-        """Return the message unchanged (`KeyError` would quote it)."""
-        return str(self.args[0])
 
 
 class PlanError(CkptError, ValueError):
@@ -67,6 +76,21 @@ class Interrupted(CkptError):
         """Store the message for the user and the signal number."""
         super().__init__(message)
         self.number = number
+
+
+@contextlib.contextmanager
+def telling(*names: tuple[object, str]) -> Iterator[None]:
+    """Replace each first text (a temporary path) in messages of errors that leave the block by the second.
+
+    >>> with contextlib.suppress(CkptError), telling(("/tmp/x/", "https://host/x.zip#")):
+    ...     raise CkptError("/tmp/x/model.h5 is damaged")
+    """
+    try:
+        yield
+    except CkptError as error:
+        for here, there in names:
+            error.args = tuple(each.replace(str(here), there) if isinstance(each, str) else each for each in error.args)
+        raise
 
 
 def _sent(kind: type[CkptError], arguments: tuple[Any, ...]) -> CkptError:

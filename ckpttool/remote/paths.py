@@ -5,7 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from ckpttool.core.errors import CkptError
+from ckpttool.core.errors import TOLD, CkptError
 from ckpttool.core.temporary_folders import TemporaryFolder
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://?([^/].*)", re.DOTALL)
@@ -106,5 +106,6 @@ def whole_url(url: Path | str) -> str:
 @cache
 def _root() -> Path:
     folder = TemporaryFolder.new("urls")
+    TOLD.append(with_urls)
     atexit.register(folder.remove)
     return folder.path

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import CARD_TEXTS, Manifest, Row, is_hash, safe_path
-from ckpttool.core.errors import CkptError, FormatError, MissingFile
+from ckpttool.core.errors import CkptError, FormatError, MissingFile, telling
 from ckpttool.formats.keras.applications import CACHED, Application, named_path
 from ckpttool.formats.keras.scheme import SCHEME
 from ckpttool.model.families import Contents, writer_for
@@ -38,6 +38,8 @@ class Fetched:
     source: Row
     said: Row = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    told: tuple[tuple[object, str], ...] = ()
+    """Paths in messages, and what the user asked for instead of each."""
 
     def added(self, catalogue: Catalogue, name: str, tags: Iterable[str] = ()) -> Manifest:
         """Store the model as the next revision of an entry.
@@ -45,9 +47,10 @@ class Fetched:
         Raises:
             CkptError: it is not a model, or is damaged.
         """
-        facts = described(self.path)
-        said = {"library_name": facts.library, **self.said}
-        return add(catalogue, name, self.model, facts, said, tags, self.source)
+        with telling(*self.told):
+            facts = described(self.path)
+            said = {"library_name": facts.library, **self.said}
+            return add(catalogue, name, self.model, facts, said, tags, self.source)
 
 
 def from_hub(address: HubAddress) -> Fetched:
@@ -72,6 +75,7 @@ def from_hub(address: HubAddress) -> Fetched:
         source,
         said,
         (*_notes(candidate, others, "hf://ORG/MODEL/FILE"), *remarks),
+        _told(folder, f"hf://{address.repository}", "/"),
     )
 
 
@@ -94,14 +98,13 @@ def from_web(url: str, sha256: str | None, stack: ExitStack, folder: Path) -> Fe
     source = {"url": where, "revision": f"sha256:{sha256}"}
     if not archives.is_archive(name):
         path = came.rename(folder / name)
-        return Fetched(path, ModelFiles(name, {name: path}), source)
+        return Fetched(path, ModelFiles(name, {name: path}), source, told=((path, where),))
     candidate, others = archives.unpacked(came, inside, where, folder)
     main, names = candidate.names(archives.stem(name))
     files = {names[file]: folder / file for file in candidate.files}
     found = {**source, "path": candidate.main}
-    return Fetched(
-        folder / candidate.main, ModelFiles(main, files), found, notes=_notes(candidate, others, f"{where}#FILE")
-    )
+    notes, told = _notes(candidate, others, f"{where}#FILE"), _told(folder, where, "#")
+    return Fetched(folder / candidate.main, ModelFiles(main, files), found, notes=notes, told=told)
 
 
 def web_name(url: str) -> str:
@@ -145,10 +148,12 @@ def from_keras(application: Application, folder: Path) -> Fetched:
         download_weights(application)
     model = Model.open(named_path(application))
     output = folder / f"{application.name}.keras"
-    writer_for(output, output).write(Contents(model.graph, model.checkpoint), output, overwrite=False)
+    told = ((output, f"{SCHEME}{application}"),)
+    with telling(*told):
+        writer_for(output, output).write(Contents(model.graph, model.checkpoint), output, overwrite=False)
     said = {"library_name": "keras", "pipeline_tag": "image-classification", "tags": [CACHED]}
     source = {"url": f"{SCHEME}{application}", "revision": None}
-    return Fetched(output, ModelFiles(output.name, {output.name: output}), source, said)
+    return Fetched(output, ModelFiles(output.name, {output.name: output}), source, said, told=told)
 
 
 def _notes(candidate: Candidate, others: list[str], way: str) -> tuple[str, ...]:
@@ -156,6 +161,11 @@ def _notes(candidate: Candidate, others: list[str], way: str) -> tuple[str, ...]
     took = f"took {candidate.main or 'the whole folder'}, {candidate.format}"
     more = [f"it is also available as {', '.join(others)}: {way} selects another one"] if others else []
     return took, *more
+
+
+def _told(folder: Path, where: str, mark: str) -> tuple[tuple[object, str], ...]:
+    """Return what messages name instead of the files in a folder, which came from somewhere."""
+    return (f"{folder}/", f"{where}{mark}"), (folder, where)
 
 
 def _root_of(paths: Mapping[str, Path]) -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,6 +16,8 @@ from ckpttool import checkpoint
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import Manifest
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
+from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel
+from ckpttool.graph import files
 from ckpttool.remote import servers
 from ckpttool.remote import web as web_reading
 from ckpttool.verbs.zoo_pull import zoo_pull
@@ -224,6 +227,39 @@ def test_what_is_no_model_is_not_stored(web: Any, own: Path) -> None:
     with pytest.raises(CkptError):
         pulled(web.url("x.h5"), sha256(web.folder / "x.h5"))
     assert entries(own) == []
+
+
+def saved_model(damaged: str) -> dict[str, bytes]:
+    """Return the files of a SavedModel one of which is cut off."""
+    bundle = {end: (FIXTURES / f"{MODEL}{end}").read_bytes() for end in (".index", ".data-00000-of-00001")}
+    graph = SavedModel(meta_graphs=[files.load(FIXTURES / MODEL).meta]).SerializeToString()
+    there = {"saved_model.pb": graph, **{f"variables/variables{end}": data for end, data in bundle.items()}}
+    return {name: data[:100] if name == damaged else data for name, data in there.items()}
+
+
+@pytest.mark.parametrize("folder", ["", "export/1/"])
+@pytest.mark.parametrize(
+    "damaged", ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+)
+def test_an_error_names_what_was_asked_for(web: Any, own: Path, tmp_path: Path, folder: str, damaged: str) -> None:
+    there = {folder + name: data for name, data in saved_model(damaged).items()}
+    path = archive(web.folder / "model.zip", there)
+    with pytest.raises(CkptError) as error:
+        pulled(web.url("model.zip"), sha256(path))
+    assert f"{web.url('model.zip')}#{folder}{damaged}" in str(error.value)
+    assert str(tmp_path) not in str(error.value)
+    assert Catalogue.begun(own).names() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("x.safetensors", b"\x10" + bytes(7) + b"{bad"), ("x.npz", b"PK\3\4xx"), ("x.h5", b"\x89HDF\r\n\x1a\nxx")],
+)
+def test_so_does_that_of_a_single_file(web: Any, tmp_path: Path, name: str, start: bytes) -> None:
+    (web.folder / name).write_bytes(start)
+    with pytest.raises(CkptError, match=rf"^{re.escape(web.url(name))}") as error:
+        pulled(web.url(name), sha256(web.folder / name))
+    assert str(tmp_path) not in str(error.value)
 
 
 def test_the_command_says_what_it_stored(web: Any, file: Path, run: Any) -> None:

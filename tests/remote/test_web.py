@@ -1,6 +1,7 @@
 """Checkpoints on a web server: what is requested is downloaded, and nothing more."""
 
 import json
+import re
 import shutil
 import sys
 import threading
@@ -313,3 +314,13 @@ def test_a_file_that_is_said_to_be_larger_than_any_is_refused_by_its_url():
         CkptError, match=r"https://host/x\.npz has 9223372036854775807 bytes according to its server, for which"
     ):
         sparse_files.SparseFile("https://host/x.npz", servers.RemoteFile(2**63 - 1, None))
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.npz", "x.gguf", "none.npz"])
+def test_an_error_in_python_names_the_url_too(web, name):
+    starts = {"x.safetensors": b"\x10" + bytes(7) + b"{bad", "x.npz": b"PK\3\4xx", "x.gguf": b"GGUFx"}
+    if name in starts:
+        (web.folder / name).write_bytes(starts[name])
+    with pytest.raises(CkptError, match=rf"^{re.escape(web.url(name))}") as error:
+        checkpoint.open(web.url(name))
+    assert "ckpttool-tmp" not in str(error.value)
