@@ -15,7 +15,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.lineage.derivation import AS, ON
 from ckpttool.plans.assertions import Finite, Near, Norm, Watch, require_shape
 from ckpttool.plans.script import Entry
-from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of, texts_of
+from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanState, PlanStep, Taken, numbers_of, texts_of
 from ckpttool.surgery.edits.edit import named, taken
 
 
@@ -35,24 +35,24 @@ class AssertStep(PlanStep):
         "within": NUMBER,
     }
 
-    def apply(self, entry: Entry, stage: Stage) -> Taken:
+    def apply(self, entry: Entry, state: PlanState) -> Taken:
         """Check names, shapes and dtypes at once, and attach checks of values to the tensors."""
-        table, on = entry.table, entry.table.get(ON, stage.current)
-        edited = stage.edited(on)
+        table, on = entry.table, entry.table.get(ON, state.current)
+        edited = state.edited(on)
         names = self._names(entry, edited.tensors)
         if "within" in table and "equals" not in table:
             raise FormatError(f"{entry.place}: within is how far from `equals`, which is not there")
         tensors = dict(edited.tensors)
-        other = stage.edited(table["equals"]).tensors if "equals" in table else None
+        other = state.edited(table["equals"]).tensors if "equals" in table else None
         for name in names:
             if "shape" in table:
                 require_shape(tensors[name], table["shape"], entry.place)
             if "dtype" in table and table["dtype"] != tensors[name].dtype.name:
                 raise PlanError(f"{entry.place}: {name} is {tensors[name].dtype}, expected {table['dtype']}")
             for what, begin, peer in self._watches(entry, tensors[name], other):
-                tensors[name] = stage.checks.on(tensors[name], begin, f"{entry.place}, {what}", peer)
+                tensors[name] = state.checks.on(tensors[name], begin, f"{entry.place}, {what}", peer)
         held = edited.tensors.holding(tensors).after(f"assert {table['assert']}", _step(entry, other))
-        stage.checkpoints[on] = replace(edited, tensors=held)
+        state.checkpoints[on] = replace(edited, tensors=held)
         return Taken(f"assert {table['assert']}", on, tuple(names))
 
     def _watches(

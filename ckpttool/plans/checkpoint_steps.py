@@ -9,7 +9,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import FormatError
 from ckpttool.lineage.derivation import AS, ON
 from ckpttool.plans.script import Entry
-from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of, texts_of
+from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanState, PlanStep, Taken, numbers_of, texts_of
 from ckpttool.surgery.average import plan_average
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.edits.steps import Step
@@ -29,16 +29,16 @@ class EditStep(PlanStep):
         "seed": (int,),
     }
 
-    def apply(self, entry: Entry, stage: Stage) -> Taken:
+    def apply(self, entry: Entry, state: PlanState) -> Taken:
         """Edit the checkpoint that `on` names, else the current one."""
         key = next(iter(edits_of(entry)))
-        value, on = entry.table[key], entry.table.get(ON, stage.current)
+        value, on = entry.table[key], entry.table.get(ON, state.current)
         if value is False:
             raise FormatError(f"{entry.place}: {key} is false, expected text, or true for an edit without a value")
         step = Step(key.replace("_", "-"), "" if value is True else value, entry.place)
-        before = stage.edited(on)
+        before = state.edited(on)
         after = before.then(step, entry.table)
-        stage.put(entry.table.get(AS, on), after, stage.begun[on], stage.vocabularies.get(on))
+        state.put(entry.table.get(AS, on), after, state.begun[on], state.vocabularies.get(on))
         changed = [name for name, tensor in after.tensors.items() if before.tensors.get(name) is not tensor]
         return Taken(str(step), on, (*changed, *(name for name in after.dropped if name not in before.dropped)))
 
@@ -49,7 +49,7 @@ class _JoinStep(PlanStep):
     key: ClassVar[str]
 
     @abstractmethod
-    def joined(self, sources: Sequence[Checkpoint], entry: Entry, stage: Stage) -> JoinedCheckpoints:
+    def joined(self, sources: Sequence[Checkpoint], entry: Entry, state: PlanState) -> JoinedCheckpoints:
         """Return the checkpoint made of the sources, by the options of the entry."""
 
     def shown(self, entry: Entry) -> str:
@@ -57,12 +57,12 @@ class _JoinStep(PlanStep):
         del entry
         return ""
 
-    def apply(self, entry: Entry, stage: Stage) -> Taken:
+    def apply(self, entry: Entry, state: PlanState) -> Taken:
         """Join the checkpoints; the result replaces the last one, unless `as` names it."""
         names = texts_of(entry, self.key)
-        joined = self.joined([stage.edited(name).tensors for name in names], entry, stage)
+        joined = self.joined([state.edited(name).tensors for name in names], entry, state)
         shown = self.shown(entry)
-        stage.join(entry.table.get(AS, names[-1]), joined, f"{self.key} {','.join(names)} {shown}".strip())
+        state.join(entry.table.get(AS, names[-1]), joined, f"{self.key} {','.join(names)} {shown}".strip())
         return Taken(f"{self.key} {shown}".strip(), ", ".join(names), tuple(joined.tensors))
 
     def options(self, entry: Entry) -> dict[str, Any]:
@@ -98,11 +98,11 @@ class MergeStep(_JoinStep):
         """Return all options as text."""
         return " ".join(f"{key}={value}" for key, value in entry.table.items() if key not in (self.key, ON, AS))
 
-    def joined(self, sources: Sequence[Checkpoint], entry: Entry, stage: Stage) -> JoinedCheckpoints:
+    def joined(self, sources: Sequence[Checkpoint], entry: Entry, state: PlanState) -> JoinedCheckpoints:
         """Return the merged checkpoint."""
         options = self.options(entry)
         if "base" in options:
-            options["base"] = stage.edited(options["base"]).tensors
+            options["base"] = state.edited(options["base"]).tensors
         if isinstance(options.get("scale"), list):
             options["scale"] = texts_of(entry, "scale")
         if "vocab" in options:
@@ -125,7 +125,7 @@ class AverageStep(_JoinStep):
         "lenient": TRUTH,
     }
 
-    def joined(self, sources: Sequence[Checkpoint], entry: Entry, stage: Stage) -> JoinedCheckpoints:
+    def joined(self, sources: Sequence[Checkpoint], entry: Entry, state: PlanState) -> JoinedCheckpoints:
         """Return the average."""
         return plan_average(sources, **self.options(entry))
 

@@ -9,7 +9,7 @@ from ckpttool.lineage.derivation import ON
 from ckpttool.plans.assertions import Checks
 from ckpttool.plans.kinds import kind_of
 from ckpttool.plans.script import Entry, Script, Value
-from ckpttool.plans.step import PlanStep, Stage, Taken
+from ckpttool.plans.step import PlanState, PlanStep, Taken
 from ckpttool.surgery.edits.steps import Edited
 
 
@@ -49,28 +49,28 @@ def carry_out(script: Script, sources: Mapping[str, Checkpoint], values: Mapping
         CkptError: a step matches nothing or is refused, or an assertion fails; the message names the step.
     """
     edited = {name: Edited(ckpt.holding(dict(ckpt)), dict.fromkeys(ckpt, ())) for name, ckpt in sources.items()}
-    stage = Stage(edited, dict(sources), next(iter(edited)))
+    state = PlanState(edited, dict(sources), next(iter(edited)))
     variables = {**script.variables, **(values or {})}
     done: list[Taken] = []
     for entry in script.steps:
         kind = kind_of(entry)
-        for each in list(entry.unrolled(_names(entry, stage), variables)):
-            done.append(_done(kind, each, stage))
-    result, begun = stage.checkpoints[stage.current], stage.begun[stage.current]
-    told = (tuple(done), stage.checks, tuple(stage.flaws), tuple(stage.notes))
-    return Carried(begun, result, *told, stage.vocabularies.get(stage.current, {}))
+        for each in list(entry.unrolled(_names(entry, state), variables)):
+            done.append(_done(kind, each, state))
+    result, begun = state.checkpoints[state.current], state.begun[state.current]
+    told = (tuple(done), state.checks, tuple(state.flaws), tuple(state.notes))
+    return Carried(begun, result, *told, state.vocabularies.get(state.current, {}))
 
 
-def _names(entry: Entry, stage: Stage) -> Checkpoint:
+def _names(entry: Entry, state: PlanState) -> Checkpoint:
     """Return the tensor names that a loop iterates over."""
-    return stage.edited(str(entry.table.get(ON, stage.current))).tensors
+    return state.edited(str(entry.table.get(ON, state.current))).tensors
 
 
-def _done(kind: PlanStep, entry: Entry, stage: Stage) -> Taken:
+def _done(kind: PlanStep, entry: Entry, state: PlanState) -> Taken:
     """Execute a step; its errors start with its place in the plan."""
     try:
         kind.check(entry)  # again, now that variables have values
-        return kind.apply(entry, stage)
+        return kind.apply(entry, state)
     except CkptError as error:
         if str(error).startswith(entry.place):
             raise

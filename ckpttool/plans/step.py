@@ -1,4 +1,4 @@
-"""The base class of steps, the state that they change, and the record of what each step matched."""
+"""The base class of steps, the state of a plan that they change, and the record of what each step matched."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ LARGEST = (1 << 63) - 1
 
 
 @dataclass
-class Stage:
+class PlanState:
     """The state of a plan between steps: checkpoints by name, the sources they started from, the current one, notes.
 
     `flaws` are filled while tensors are read, `checks` are pending until then. `vocabularies` has the tokens of
@@ -100,7 +100,7 @@ class PlanStep(ABC):
                 raise FormatError(f"{entry.place}: {key} is {value!r:.40}, expected a finite number of at most 64 bits")
 
     @abstractmethod
-    def apply(self, entry: Entry, stage: Stage) -> Taken:
+    def apply(self, entry: Entry, state: PlanState) -> Taken:
         """Execute the step, and return what it matched.
 
         Raises:
