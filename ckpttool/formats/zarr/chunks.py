@@ -34,7 +34,7 @@ def numbers(raw: bytes, how: Chunks, dtype: DType, fill: Any) -> Array:
     if len(data) != count * dtype.itemsize:
         raise ValueError(f"a chunk has {len(data)} bytes, expected {count * dtype.itemsize}")
     flat = np.frombuffer(data, np.uint8)
-    flat = swapped(flat, dtype) if how.big and dtype.itemsize > 1 else flat
+    flat = swapped(flat, dtype) if how.big else flat
     if how.axes is None:
         return flat.view(dtype.numpy).reshape(how.shape)
     stored = flat.view(dtype.numpy).reshape([how.shape[axis] for axis in how.axes])
@@ -83,14 +83,22 @@ def filled(shape: Shape, fill: Any, dtype: DType) -> Array:
     if isinstance(fill, str):
         fill = np.frombuffer(bytes.fromhex(fill[2:])[::-1], dtype.numpy)[0]
     wrong = f"missing chunks have the value {str(fill)[:40]}, which is not a {dtype}"
-    if dtype.numpy.kind in "iu" and isinstance(fill, int):  # NumPy 1 keeps the lowest bits of one that is out of range
-        limits = np.iinfo(dtype.numpy)
-        if not limits.min <= fill <= limits.max:
-            raise ValueError(wrong)
+    if not _has(dtype, fill):
+        raise ValueError(wrong)
     try:
         return np.full(shape, fill, dtype.numpy)
-    except (OverflowError, TypeError) as error:
+    except OverflowError as error:
         raise ValueError(wrong) from error
+
+
+def _has(dtype: DType, fill: Any) -> bool:
+    """Return whether a number is one of a dtype, which NumPy would else change to another without an error."""
+    if isinstance(fill, complex):
+        return dtype.numpy.kind == "c"
+    if dtype.numpy.kind not in "iu":
+        return True
+    limits = np.iinfo(dtype.numpy)
+    return bool(limits.min <= fill <= limits.max and fill % 1 == 0)
 
 
 def boxes(shape: Shape, steps: Shape) -> Iterator[tuple[Shape, tuple[slice, ...]]]:

@@ -5,6 +5,7 @@ errors with the reason.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ PACKINGS = ("zstd", "gzip", "zlib", "blosc", "crc32c")
 """The supported codecs, by their names in both versions."""
 SHARDED = "sharding_indexed"
 FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_TYPESTR = re.compile(r"([<>|])([biufc])([0-9]{1,2})")
+_KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
+"""The names of NumPy's kinds of numbers."""
 Shape = tuple[int, ...]
 
 
@@ -161,11 +165,11 @@ def _typestr(text: Any) -> tuple[DType, bool]:
     """Return the dtype for version 2's NumPy type string, or for a plain name, and whether it is big-endian."""
     if isinstance(text, str) and text in READ:
         return READ[text], False
-    kinds = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
-    if isinstance(text, str) and len(text) > 2 and text[0] in "<>|" and text[1] in kinds and text[2:].isdecimal():
-        name = kinds[text[1]] + ("" if text[1] == "b" else str(8 * int(text[2:4])))
+    if isinstance(text, str) and (parts := _TYPESTR.fullmatch(text)):
+        order, kind, size = parts.groups()
+        name = _KINDS[kind] + ("" if kind == "b" else str(8 * int(size)))
         if name in READ:
-            return READ[name], text[0] == ">"
+            return READ[name], order == ">"
     raise NotReadError(f"is of dtype {str(text)[:60]}")
 
 

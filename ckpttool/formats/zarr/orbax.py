@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, MissingFile
 from ckpttool.core.plain_files import is_file, names_in, opened
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.flax.kinds import kinds_of
@@ -36,7 +36,7 @@ class OrbaxTensors(Tensors):
         Raises:
             MissingFile: there are no arrays, or a listed array is missing.
             CorruptCheckpoint: the metadata is damaged.
-            FormatError: files are in another folder, or two arrays have the same path; see also `ZarrTensors`.
+            FormatError: files are in another folder, or two arrays of an item have one path; see also `ZarrTensors`.
         """
         items = list(_items(folder))
         if not items:
@@ -47,10 +47,7 @@ class OrbaxTensors(Tensors):
         for item in items:
             above = f"{item.name}/" if len(items) > 1 else ""
             tensors, said = _opened(item)
-            for name in tensors:
-                if above + name in self._owners:
-                    raise FormatError(f"{folder}: two arrays have the path {above}{name}")
-                self._owners[above + name] = tensors, name
+            self._owners |= {above + name: (tensors, name) for name in tensors}
             left_out += [above + each for each in tensors.left_out]
             texts |= {above + name: text for name, text in said.items()}
         self.metadata, self.left_out, self.kinds = texts, tuple(left_out), kinds_of(self._owners)

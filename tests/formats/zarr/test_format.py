@@ -11,6 +11,8 @@ from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, TransposeCodec, Zstd
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.zarr import arrays, store
 
 CUBE = np.arange(7 * 5 * 3, dtype=np.float32).reshape(7, 5, 3)
 
@@ -187,8 +189,43 @@ def test_nothing_outside_of_the_folder_is_read(tmp_path):
 def test_chunks_that_change_are_refused(tmp_path):
     opened = checkpoint.open(crafted(tmp_path, array_json(), _0=bytes(8), _1=bytes(8)))
     (tmp_path / "a.zarr" / "w" / "0").write_bytes(bytes(9))
-    with pytest.raises(CorruptCheckpoint, match="changed"):
+    with pytest.raises(CorruptCheckpoint, match=r"^\S+w/0 changed while it was read$"):
         opened["w"].read()
+
+
+def test_a_chunk_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    opened, piece = checkpoint.open(crafted(tmp_path, array_json(), _0=bytes(8), _1=bytes(8))), CheckpointFile.piece
+
+    def then_changed(file, size, at):
+        data = piece(file, size, at)
+        file.path.write_bytes(bytes(9))
+        return data
+
+    monkeypatch.setattr(CheckpointFile, "piece", then_changed)
+    with pytest.raises(CorruptCheckpoint, match=r"w/0 changed while it was read"):
+        opened["w"].read()
+
+
+@pytest.mark.parametrize("chunks", [(3, 5, 3), (3, 8, 3), (7, 2, 3), (7, 5, 2)])
+def test_pieces_are_the_bytes_in_their_order_however_chunks_divide_them(tmp_path, monkeypatch, chunks):
+    monkeypatch.setattr(arrays, "PIECE", 16)
+    tensor = checkpoint.open(saved(tmp_path / "a.zarr", 3, chunks=chunks))["net/w"]
+    pieces = [bytes(piece) for piece in tensor.pieces()]
+    assert b"".join(pieces) == CUBE.tobytes()
+    assert (max(map(len, pieces)) == 16) is (chunks[1:] >= (5, 3))
+
+
+def test_links_within_the_folder_are_followed_to_files_and_files_are_limited(tmp_path, monkeypatch):
+    folder = crafted(tmp_path, array_json(), _0=np.float32([1, 2]).tobytes())
+    (folder / "w" / "1").symlink_to(folder / "w" / "0")
+    assert checkpoint.open(folder)["w"].read().tolist() == [1, 2, 1, 2]
+    monkeypatch.setattr(store, "MOST_FILES", 3)
+    with pytest.raises(FormatError, match="has over 3 files, the limit"):
+        checkpoint.open(folder)
+    monkeypatch.undo()
+    (folder / "v").symlink_to(folder / "w")
+    with pytest.raises(FormatError, match="v is a link to another folder"):
+        checkpoint.open(folder)
 
 
 def test_nothing_is_written(tmp_path):

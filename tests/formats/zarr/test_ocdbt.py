@@ -79,6 +79,8 @@ def test_values_in_the_tree_and_beside_it_are_read(tmp_path, packed):
 
 def test_an_empty_database_has_no_values(tmp_path):
     assert read_database(database(tmp_path / "a", b"", versions=0)) == {}
+    assert read_database(database(tmp_path / "b", b"12345", at=(1 << 64) - 1)) == {}
+    assert read_database(database(tmp_path / "c", b"")) == {}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_files_elsewhere_are_refused(tmp_path, name):
 def test_a_link_to_a_file_elsewhere_is_refused(tmp_path):
     (tmp_path / "secret").write_bytes(bytes(100))
     folder = database(tmp_path / "a", framed(IS_NODE, far(b"key", 4, files=(b"d/y",))))
-    with pytest.raises(MissingFile, match=r"d/y is missing"):
+    with pytest.raises(MissingFile, match=r"d/y is missing: it contains values of a"):
         read_database(folder)
     (folder / "d" / "y").symlink_to(tmp_path / "secret")
     with pytest.raises(FormatError, match="outside of its folder"):
@@ -112,7 +114,7 @@ def test_a_link_to_a_file_elsewhere_is_refused(tmp_path):
         (leaf((b"a", b"x")) + b"!", "data follows the end of a node"),
         (far(b"a", HUGE), "a value is declared to end"),
         (far(b"a", 1, at=HUGE), "a value is declared to end"),
-        (far(b"a", 1, file=5), "it refers to file 5 of 1"),
+        (far(b"a", 1, file=1), "it refers to file 1 of 1"),
         (b"\0" + numbers(HUGE), "entries are declared, more than there is room for"),
         (b"\0" + table() + numbers(HUGE), "entries are declared, more than there is room for"),
         (b"\0" + table() + numbers(1, HUGE), "texts share more bytes than"),
@@ -160,6 +162,36 @@ def test_a_node_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(ocdbt, "NODE_LIMIT", 1000)
     with pytest.raises(CorruptCheckpoint, match="does not decompress to at most 1000 bytes"):
         read_database(database(tmp_path / "a", framed(IS_NODE, bytes(2000), packed=True)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "message"),
+    [
+        ("MANIFEST_LIMIT", 10, r"manifest\.ocdbt has 58 bytes, at most 10 are read"),
+        ("MOST_KEYS", 1, "it has over 1 keys, the limit"),
+        ("MOST_NODE_BYTES", 50, "its nodes decompress to over 50 bytes, the limit"),
+    ],
+)
+def test_what_is_too_much_is_refused(tmp_path, monkeypatch, limit, most, message):
+    folder = database(tmp_path / "a", framed(IS_NODE, leaf((b"a", b"x"), (b"b", b"y"))))
+    assert len(read_database(folder)) == 2
+    monkeypatch.setattr(ocdbt, limit, most)
+    with pytest.raises(FormatError, match=message):
+        read_database(folder)
+
+
+def test_frames_have_a_magic_number_a_size_and_a_checksum(tmp_path):
+    node = framed(IS_NODE, leaf((b"a", b"x")))
+    flipped, longer = node[:14] + b"!" + node[15:], node[:4] + struct.pack("<Q", len(node) + 1) + node[12:-4]
+    longer += struct.pack("<I", crc.extend(0, longer))
+    wrong = "a manifest or a node is damaged: its checksum or its size is wrong"
+    for number, content in enumerate((flipped, longer, framed(IS_MANIFEST, leaf((b"a", b"x"))), node[:18])):
+        with pytest.raises(CorruptCheckpoint, match=wrong):
+            read_database(database(tmp_path / str(number), content))
+    with pytest.raises(CorruptCheckpoint, match="a manifest or a node of 17 bytes is truncated"):
+        read_database(database(tmp_path / "short", node[:17]))
+    with pytest.raises(FormatError, match="version 0 of OCDBT, compressed by method 2, is not supported"):
+        read_database(database(tmp_path / "packed", framed(IS_NODE, leaf(), packed=2)))
 
 
 ARRAY = {"zarr_format": 2, "shape": [2], "chunks": [2], "dtype": "<f4", "compressor": None, "fill_value": 0}

@@ -13,6 +13,8 @@ from referees import Databases
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats.zarr import orbax
+from ckpttool.formats.zarr.orbax import Orbax
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "orbax"
 KERNEL = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -76,6 +78,49 @@ def test_items_are_told_apart_where_there_are_several(tmp_path):
     assert {"ema/params/Dense_0/kernel", "state/params/Dense_0/kernel"} < names
     assert checkpoint.open(folder).kinds()["ema/opt_state/0/count"] == "slot"
     assert checkpoint.open(folder).metadata == {"ema/text": "abc", "state/text": "abc"}
+
+
+def test_items_that_are_not_complete_are_none(tmp_path):
+    folder = manager(tmp_path / "run", "1")
+    shutil.copytree(folder / "1" / "state", folder / "1" / "state.orbax-checkpoint-tmp-3")
+    assert set(checkpoint.open(folder)) == set(checkpoint.open(FIXTURES / "database"))
+
+
+def test_other_files_in_it_do_not_mean_the_folder(tmp_path):
+    folder = shutil.copytree(FIXTURES / "folders", tmp_path / "a")
+    assert not Orbax().recognises(folder / "_strings.json")
+    (folder / "step" / "manifest.ocdbt").mkdir()
+    assert not Orbax().recognises(folder / "step" / "manifest.ocdbt")
+
+
+def test_an_array_that_is_not_supported_is_there_and_left_out(tmp_path):
+    folder = shutil.copytree(FIXTURES / "folders", tmp_path / "a")
+    said = json.loads((folder / "step" / "zarr.json").read_text())
+    (folder / "step" / "zarr.json").write_text(json.dumps({**said, "data_type": "string"}))
+    opened = checkpoint.open(folder)
+    assert (opened.left_out, "step" in opened) == (("step (is of dtype string: not supported)",), False)
+
+
+def test_without_a_tree_the_names_are_those_of_the_store(tmp_path):
+    folder = shutil.copytree(FIXTURES / "folders", tmp_path / "a")
+    (folder / "_METADATA").write_text("{}")
+    assert {"step", "params.Dense_0.kernel"} < set(checkpoint.open(folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"_METADATA is not valid JSON"),
+        ("[]", r"_METADATA is not an object in JSON"),
+        (" " * 101, r"_METADATA has more than 100 bytes, the limit"),
+    ],
+)
+def test_a_tree_that_is_no_json_is_damaged(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(orbax, "TEXT_LIMIT", 100)
+    folder = shutil.copytree(FIXTURES / "folders", tmp_path / "a")
+    (folder / "_METADATA").write_text(text)
+    with pytest.raises(CorruptCheckpoint, match=message):
+        checkpoint.open(folder)
 
 
 def test_a_step_without_arrays_is_said(tmp_path):
