@@ -21,6 +21,7 @@ from ckpttool import checkpoint
 from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats.pytorch import distributed_index
 from ckpttool.formats.pytorch.distributed import Distributed
 
 HELD = [dtype for dtype in DTYPES if dtype.name in Distributed.HOLDS]
@@ -213,3 +214,140 @@ def test_what_is_left_out_of_an_optimizer_is_verified_too(tmp_path: Path) -> Non
     (checked,) = Distributed().verify(tmp_path / "dcp")
     assert checked.problem is not None
     assert "damaged" in checked.problem
+
+
+def written(tmp_path: Path, change: Callable[[meta.Metadata], Any], boxes: list[Box] = ROWS) -> Path:
+    write(tmp_path / "dcp", WHOLE, boxes, change)
+    return tmp_path / "dcp"
+
+
+def test_the_index_and_the_files_with_parts_mean_their_folder(tmp_path: Path) -> None:
+    folder = written(tmp_path, id)
+    for name in (".metadata", "__0_0.distcp", "__1_0.distcp"):
+        assert checkpoint.open(folder / name)["w"].read().tolist() == WHOLE.tolist()
+    (folder / "notes.txt").write_text("")
+    (tmp_path / "other").mkdir()
+    (folder / ".metadata").rename(tmp_path / "other" / ".metadata")
+    for path in (folder, folder / "notes.txt", tmp_path / "other", tmp_path / "other" / ".metadata"):
+        assert not Distributed().recognises(path)
+
+
+def test_parts_of_a_brick_wall_do_not_overlap_and_empty_parts_have_no_place(tmp_path: Path) -> None:
+    def with_empty(index: meta.Metadata) -> None:
+        entry: Any = index.state_dict_metadata["w"]
+        entry.chunks.append(meta.ChunkStorageMetadata(torch.Size((6, 0)), torch.Size((0, 10))))
+
+    bricks: list[Box] = [(slice(a, b), slice(c, d)) for a, b, c, d in ((0, 1, 0, 3), (0, 6, 3, 10), (1, 6, 0, 3))]
+    folder = written(tmp_path, with_empty, bricks)
+    assert checkpoint.open(folder)["w"].read().tolist() == WHOLE.tolist()
+
+
+def test_a_dtype_that_is_not_supported_is_left_out(tmp_path: Path) -> None:
+    def quantised(index: meta.Metadata) -> None:
+        entry: Any = index.state_dict_metadata["w"]
+        entry.properties = meta.TensorProperties(torch.qint32)
+
+    opened = checkpoint.open(written(tmp_path, quantised))
+    assert (list(opened), len(opened.left_out), "qint32" in opened.left_out[0]) == ([], 1, True)
+
+
+def entry_of(field: str, value: object) -> Callable[[meta.Metadata], None]:
+    return lambda index: setattr(index.state_dict_metadata["w"], field, value)
+
+
+def paths_of(**paths: object) -> Callable[[meta.Metadata], None]:
+    """Return a function that gives `w`, and an object `v`, these paths."""
+
+    def change(index: Any) -> None:
+        index.state_dict_metadata["v"] = meta.BytesStorageMetadata()
+        index.planner_data = paths
+
+    return change
+
+
+def place_of(key: Any, info: object) -> Callable[[meta.Metadata], None]:
+    return lambda index: index.storage_data.update({key: info})  # type: ignore[dict-item]
+
+
+KEY = meta.MetadataIndex("v", torch.Size((0, 0)))
+INFO = _StorageInfo("__0_0.distcp", 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda index: index.state_dict_metadata.update({7: meta.BytesStorageMetadata()}), "an entry without a name"),
+        (place_of(meta.MetadataIndex(7, torch.Size((0, 0))), INFO), "has a part without its tensor and its place"),  # type: ignore[arg-type]
+        (place_of(KEY, 3), "has a part without its tensor and its place"),
+        (entry_of("properties", None), "has a tensor without a dtype"),
+        (entry_of("properties", meta.ChunkStorageMetadata(torch.Size((1,)), torch.Size((1,)))), "without a dtype"),
+        (entry_of("size", 3), "has an invalid shape"),
+        (entry_of("size", (6, "10")), "has an invalid shape"),
+        (entry_of("size", (5, 10)), r"a part of w is outside of its shape \[5, 10\]"),
+        (entry_of("size", (6, 10, 1)), r"a part of w is outside of its shape \[6, 10, 1\]"),
+        (changed("transform_descriptors", ["zstd"]), "w is compressed by an extension of its writer"),
+        (paths_of(w=["w"]), "the index has no path of w"),
+        (paths_of(w=()), "the index has no path of w"),
+        (paths_of(w=("a", 1.5)), "the index has no path of w"),
+        (paths_of(w=("a",), v=("a", "b")), "the index has a path of v that leads through a tensor"),
+        (paths_of(w=("a",), v=("a",)), "the index has two values at the path of v"),
+    ],
+    ids=range(15),
+)
+def test_an_index_that_cannot_be_is_damaged(tmp_path: Path, change: Callable[[Any], Any], says: str) -> None:
+    folder = written(tmp_path, change)
+    with pytest.raises(CorruptCheckpoint, match=rf"\.metadata: .*{says}"):
+        checkpoint.open(folder)
+
+
+def test_an_index_is_limited_in_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = written(tmp_path, id)
+    monkeypatch.setattr(distributed_index, "INDEX_LIMIT", 10)
+    with pytest.raises(CorruptCheckpoint, match=r"\.metadata has \d+ bytes, at most 10 of an index are read"):
+        checkpoint.open(folder)
+
+
+def test_the_places_of_parts_are_listed_by_file(tmp_path: Path) -> None:
+    folder = written(tmp_path, id)
+    places = distributed_index.read_places(folder / ".metadata")
+    sizes = {name: (folder / name).stat().st_size for name in places}
+    assert {name: sum(size for _, size in parts) for name, parts in places.items()} == sizes
+    assert {name: len(parts) for name, parts in places.items()} == {"__0_0.distcp": 2, "__1_0.distcp": 1}
+    write(tmp_path / "damaged", WHOLE, ROWS, changed("offset", -1))
+    with pytest.raises(CorruptCheckpoint, match=r"\.metadata: the index lacks the place of a part of w"):
+        distributed_index.read_places(tmp_path / "damaged" / ".metadata")
+
+
+def replaced(tmp_path: Path, part: object, whole: torch.Tensor = WHOLE) -> Path:
+    """Write a folder whose only part is another object."""
+    file = io.BytesIO()
+    torch.save(part, file)
+    size = len(file.getvalue())
+    write(tmp_path / "dcp", whole, [(slice(0, 6), slice(0, 10))], changed("length", size))
+    (tmp_path / "dcp" / "__0_0.distcp").write_bytes(file.getvalue())
+    return tmp_path / "dcp"
+
+
+@pytest.mark.parametrize("part", [WHOLE.T.contiguous(), WHOLE.double(), {"w": WHOLE}], ids=["shape", "dtype", "kind"])
+def test_a_part_that_is_not_what_the_index_declares_is_damaged(tmp_path: Path, part: object) -> None:
+    with pytest.raises(CorruptCheckpoint, match="the part at byte 0 does not match what the index declares of w"):
+        checkpoint.open(replaced(tmp_path, part))["w"].read()
+
+
+def test_a_part_of_few_bytes_that_repeats_them_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="a part of w repeats the bytes of its storage"):
+        checkpoint.open(replaced(tmp_path, torch.ones(1).expand(6, 10), WHOLE[:, :1].expand(6, 10)))["w"].read()
+
+
+def test_a_bool_that_is_neither_is_damaged(tmp_path: Path) -> None:
+    twos = torch.full((6, 10), 2, dtype=torch.uint8).view(torch.bool)
+    with pytest.raises(CorruptCheckpoint, match="w contains a bool that is neither 0 nor 1"):
+        checkpoint.open(replaced(tmp_path, twos, WHOLE.bool()))["w"].read()
+
+
+def test_a_file_that_changes_after_it_was_opened_is_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path, id)
+    opened = checkpoint.open(folder)
+    os.utime(folder / "__1_0.distcp", (0, 0))
+    with pytest.raises(CorruptCheckpoint, match=r"__1_0\.distcp changed while it was read"):
+        opened["w"].read()

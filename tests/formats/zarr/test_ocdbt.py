@@ -167,7 +167,7 @@ def test_a_node_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("limit", "most", "message"),
     [
-        ("MANIFEST_LIMIT", 10, r"manifest\.ocdbt has 58 bytes, at most 10 are read"),
+        ("MANIFEST_LIMIT", 10, r"manifest\.ocdbt has \d+ bytes, at most 10 are read"),
         ("MOST_KEYS", 1, "it has over 1 keys, the limit"),
         ("MOST_NODE_BYTES", 50, "its nodes decompress to over 50 bytes, the limit"),
     ],
