@@ -1,8 +1,9 @@
 """Runs that are killed at random and resumed: the final outputs equal those of an uninterrupted run, byte for byte.
 
-Each trial is a fork, made after TensorFlow is imported: a command is killed at a random time, in every third trial once
-more after it was resumed, and then given again as its user would: with `--resume` if there are saves. It must not be
-refused, leave nothing else, and end with the same weights, graph, report, features and study.
+Each trial is a fork, made after TensorFlow is imported: a command is killed at a random time, or at a random one of its
+calls that change files (every second trial), in every third trial once more after it was resumed, and then given again
+as its user would: with `--resume` if there are saves. It must not be refused, leave nothing else, and end with the same
+weights, graph, report, features and study.
 
     python trust/resumed.py [--points N] [--seed N] [RUN ...]
 """
@@ -30,12 +31,14 @@ from typing import Any
 
 import numpy as np
 from attacked_commands import make_inputs, run, show
+from faults import Faults
 
 from ckpttool.data import feature_writer
 from ckpttool.formats.wire import checked_json
 
 USED = (
     "tensorflow", "keras", "ckpttool.verbs.finetune", "ckpttool.verbs.cache", "ckpttool.verbs.search",
+    "ckpttool.verbs.pretrain", "ckpttool.runtime.pretraining.autoencoder", "ckpttool.runtime.pretraining.rbm",
     "ckpttool.runtime.build", "ckpttool.runtime.epochs", "ckpttool.searching.trials",
 )  # fmt: skip
 """Modules that a run imports: they are imported before the fork."""
@@ -50,7 +53,7 @@ SMALL = 1 << 10
 
 @dataclass(frozen=True)
 class Attacked:
-    """A slow command, the condition on which it is resumed (something in `saves`), and its share of kills."""
+    """A slow command, the condition on which it is resumed (a state in `saves`), and its share of kills."""
 
     name: str
     line: str
@@ -59,11 +62,14 @@ class Attacked:
 
     def argv(self) -> list[str]:
         """Return the command line in the present folder."""
-        goes_on = self.saves is not None and any(Path(self.saves).glob("*.state.json"))
+        goes_on = self.saves is not None and any(Path(self.saves).glob("*"))
         return [*self.line.split(), *([GOES_ON] if goes_on else [])]
 
 
 TRAIN = "finetune full.ckpt --data rows.npz --freeze hidden[12] --threads 1 --batch-size 5 --optimizer adam --trust"
+PRETRAIN = (
+    "pretrain --data rows.npz --input 784 --layers a=dense(6,sigmoid);b=dense(4,sigmoid) --epochs 2 --threads 1 --trust"
+)
 RUNS = [
     Attacked("finetune", f"{TRAIN} --epochs 3 -o out.ckpt"),
     Attacked("finetune, saves", f"{TRAIN} --epochs 6 --save-every 4steps -o out.ckpt", "out.ckpt.saves"),
@@ -78,6 +84,13 @@ RUNS = [
         "search full.ckpt --data rows.npz --head o=dense(10) --epochs 1 --seeds 1 --folds 2 --keep 1 --optimizer sgd"
         " --threads 1 --trust -o best.ckpt",
         share=2,
+    ),
+    Attacked("pretrain", f"{PRETRAIN} --method autoencoder -o out.ckpt", "out.ckpt.stages", share=10),
+    Attacked(
+        "pretrain, saves",
+        f"{PRETRAIN} --method autoencoder(noise=mask(0.3)) --end-to-end --save-every 2steps -o out.ckpt",
+        "out.ckpt.stages",
+        share=10,
     ),
 ]
 
@@ -94,24 +107,21 @@ class Trials:
         for _ in range(2):
             self._fresh()
             begin = time.monotonic()
-            if (code := self._ended(self._start())) != 0:
+            if (code := self._ended(self._start(Faults()))) != 0:
                 raise SystemExit(f"{attacked.name} ended with {code}: {self._log.read_text()}")
             self.seconds = time.monotonic() - begin
+            self.calls = int(self._log.with_name("calls").read_text())
             there = left_in(self._work)
             if self.calm and (differing := different(self.calm, there)):
                 raise SystemExit(f"{attacked.name}: two runs left alone differ in {', '.join(differing)}")
             self.calm = there
 
-    def trial(self, twice: bool) -> Iterator[str]:
+    def trial(self, twice: bool, at_call: bool) -> Iterator[str]:
         """Kill the run, once or twice; resume it, and yield what is bad about how it ends and what it leaves."""
         self._fresh()
         self.at: list[str] = []
         for _ in range(2 if twice else 1):
-            moment, child = self._chance.uniform(0, self.seconds), self._start()
-            time.sleep(moment)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-            self.at.append(f"{moment:.2f} s{'' if self._ended(child) else ', done by then'}")
+            self.at.append(self._killed_at_call() if at_call else self._killed_at_time())
         code = self._ended(self._start())
         said = self._log.read_text()
         there = left_in(self._work)
@@ -123,6 +133,17 @@ class Trials:
         if others := [name for name in differing if name in self.calm]:
             yield f"other: {', '.join(others)}"
 
+    def _killed_at_time(self) -> str:
+        moment, child = self._chance.uniform(0, self.seconds), self._start()
+        time.sleep(moment)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        return f"{moment:.2f} s{'' if self._ended(child) else ', done by then'}"
+
+    def _killed_at_call(self) -> str:
+        number = self._chance.randint(1, self.calls)
+        return f"call {number}{'' if self._ended(self._start(Faults(number))) else ', done by then'}"
+
     def close(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self._work)
@@ -131,8 +152,8 @@ class Trials:
         shutil.rmtree(self._work, ignore_errors=True)
         shutil.copytree(self._inputs, self._work)
 
-    def _start(self) -> int:
-        """Start the command in a fork; return its process id."""
+    def _start(self, faults: Faults | None = None) -> int:
+        """Start the command in a fork, killed at one of its calls if `faults` say so; return its process id."""
         sys.stdout.flush()
         child = os.fork()
         if child:
@@ -142,8 +163,11 @@ class Trials:
             os.setpgid(0, 0)
             os.chdir(self._work)
             feature_writer.DURABLE_EVERY = SMALL
-            code, said = run(self._attacked.argv())
+            with faults.active() if faults else contextlib.nullcontext():
+                code, said = run(self._attacked.argv())
             self._log.write_text(said)
+            if faults:
+                self._log.with_name("calls").write_text(str(faults.count))
         finally:
             os._exit(code)
 
@@ -228,9 +252,10 @@ def main() -> int:
         for attacked in chosen:
             trials, kills, found = Trials(attacked, inputs, chance), 0, Counter[str]()
             part = -(-options.points * attacked.share // sum(each.share for each in chosen))
+            trial = 0
             while kills < part:
-                twice = kills % 3 == 2 and kills + 1 < part
-                for problem in trials.trial(twice):
+                twice, trial = kills % 3 == 2 and kills + 1 < part, trial + 1
+                for problem in trials.trial(twice, at_call=trial % 2 == 1):
                     found[problem.partition(":")[0]] += 1
                     show(f"  killed after {' and '.join(trials.at)}: {problem}")
                 kills += 2 if twice else 1

@@ -1,21 +1,22 @@
 """A folder with the partial results of a long verb, from which an interrupted run resumes."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, PlanError
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
+from ckpttool.formats.writing.temporary import is_temporary, temporary_name
 
 ASKED = "asked.json"
 """The file with the options of the work in a folder."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def unfinished(folder: Path, asked: Mapping[str, Any], resume: bool, overwrite: bool) -> Iterator[Path]:
     """Provide a folder, empty unless a run is resumed; it is deleted when all is done, or nothing was started.
 
@@ -35,7 +36,7 @@ def unfinished(folder: Path, asked: Mapping[str, Any], resume: bool, overwrite: 
     if _is_begun(folder) and resume:
         _require_same(folder, asked)
     else:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         folder.mkdir(parents=True)
         with replacing(folder / ASKED) as file:
             file.write(checked_json.dumps(asked))
@@ -43,14 +44,22 @@ def unfinished(folder: Path, asked: Mapping[str, Any], resume: bool, overwrite: 
         yield folder
     except CkptError:
         if not _is_begun(folder):
-            shutil.rmtree(folder)
+            _remove(folder)
         raise
-    shutil.rmtree(folder)
+    _remove(folder)
 
 
 def _is_begun(folder: Path) -> bool:
-    """Return whether a folder contains more than the file with the options."""
-    return folder.is_dir() and any(path.name != ASKED for path in folder.iterdir())
+    """Return whether a folder contains more than the file with the options, and what a killed run did not finish."""
+    return folder.is_dir() and any(path.name != ASKED and not is_temporary(path.name) for path in folder.iterdir())
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder as a whole: what is left of it by a kill is temporary, and removed by the next run."""
+    aside = temporary_name(folder)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _require_same(folder: Path, asked: Mapping[str, Any]) -> None:

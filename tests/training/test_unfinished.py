@@ -1,11 +1,15 @@
 """Folders of unfinished runs: empty at the start, kept for a resumed run with the same options, and else refused."""
 
+import itertools
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, PlanError
+from ckpttool.formats.writing.temporary import sweep
 from ckpttool.training.unfinished import ASKED, unfinished
 
 OPTIONS = {"rounds": 2, "lr": 0.1}
@@ -48,6 +52,38 @@ def test_a_stopped_run_is_resumed_with_its_results(folder: Path) -> None:
     stopped(folder, "2.ckpt", resume=True)
     assert done(folder, resume=True) == ["1.ckpt", "2.ckpt", ASKED]
     assert not folder.exists()
+
+
+def killed(folder: Path, call: int) -> bool:
+    """Run in a child that is killed at one of its calls that change files; return whether it was."""
+    child = os.fork()
+    if not child:
+        calls = itertools.count(1)
+
+        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args, **options: os._exit(9) if next(calls) == call else function(*args, **options)
+
+        for name in ("mkdir", "open", "rename", "replace", "unlink", "rmdir"):
+            setattr(os, name, counted(getattr(os, name)))
+        with unfinished(folder, OPTIONS, False, False) as place:
+            (place / "1.ckpt").write_text("done")
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_a_run_that_is_killed_at_any_call_is_resumed_and_leaves_nothing(folder: Path) -> None:
+    folder.parent.mkdir()
+    found = []
+    for call in itertools.count(1):
+        if not killed(folder, call):
+            break
+        begun = (folder / "1.ckpt").exists()
+        found.append(begun)
+        assert done(folder, resume=begun) == (["1.ckpt", ASKED] if begun else [ASKED])
+        sweep(folder.parent)
+        assert list(folder.parent.iterdir()) == []
+    assert len(found) > 6
+    assert set(found) == {True, False}
 
 
 def test_results_are_refused_or_overwritten(folder: Path) -> None:
