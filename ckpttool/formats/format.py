@@ -6,7 +6,7 @@ files are named, and which of its files a path may refer to.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -83,7 +83,8 @@ class Writing:
     `metadata` is stored by formats that support it (`METADATA`). `like` is a file whose structure the output copies.
     `shard_bytes` is the maximum size of a file, in formats that can split a checkpoint. `source` is the file that the
     tensors were read from, if there is exactly one, and `origins` maps renamed tensors to their names in it. `graph` is
-    the graph file written together with a bundle, which records its hash.
+    the graph file written together with a bundle, which records its hash. `later` returns the texts of the metadata
+    that are known only when the tensors are written, because they contain hashes of the files that these are read from.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -92,6 +93,7 @@ class Writing:
     origins: Mapping[str, str] = field(default_factory=dict)
     shard_bytes: int | None = None
     graph: Path | None = None
+    later: Callable[[], Mapping[str, str]] | None = None
 
 
 PLAIN = Writing()
@@ -118,6 +120,8 @@ class Format(ABC):
     """Whether values have checksums; without them, `verify` checks the structure but cannot detect changed values."""
     METADATA: ClassVar[bool] = False
     """Whether it stores text metadata."""
+    LATER: ClassVar[bool] = False
+    """Whether it asks for the last texts of the metadata when the tensors are written (`Writing.later`)."""
     OBJECT_GRAPH: ClassVar[bool] = False
     """Whether it stores TensorFlow 2's object graph, which maps the tensors of a checkpoint to objects."""
     EXPECTED_METADATA: ClassVar[Mapping[str, str]] = {}

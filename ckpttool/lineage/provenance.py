@@ -1,6 +1,7 @@
 """Provenance: the files and edits that data comes from. Checkpoints, graphs, their views and saved outputs carry it.
 
-Files are hashed only when something is written, since most commands only read.
+Files are hashed only when something is written, since most commands only read; and while they are read for it, so that
+each is read from the disk once. A file that changes meanwhile is an error, so a hash is that of the bytes used.
 """
 
 import contextlib
@@ -8,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from ckpttool.remote.paths import without_secrets
 
 if TYPE_CHECKING:
     from ckpttool.formats.format import Format, Tensors, Writing
+    from ckpttool.lineage.file_hash import HashThreads
     from ckpttool.lineage.records import Chain, Source
 
 GRAPHS_FRAMEWORK = "tensorflow"
@@ -65,35 +67,36 @@ class SourceFile:
     """A file that was opened; it is hashed once, when something made from it is written."""
 
     def __init__(
-        self, path: Path, hash_it: Callable[[], "Source"], metadata: Mapping[str, str], framework: "_Framework | None"
+        self, path: Path, name_it: Callable[[], "Source"], metadata: Mapping[str, str], framework: "_Framework | None"
     ) -> None:
-        """Store its path, a function that hashes it, its metadata (which may contain its lineage) and its framework.
+        """Store its path, a function that names it, its metadata (which may contain its lineage) and its framework.
 
         Without a framework it is a file of changes, which have the layouts of what they change.
         """
-        self.path, self._hash_it, self._metadata, self._framework = path, hash_it, metadata, framework
+        self.path, self._name_it, self._metadata, self._framework = path, name_it, metadata, framework
+        self._hash: str | None = None
 
     @classmethod
     def of_checkpoint(cls, path: Path, format_: "Format", tensors: "Tensors") -> "SourceFile":
         """Return the source for an opened checkpoint."""
 
-        def hash_it() -> "Source":
+        def name_it() -> "Source":
             from ckpttool.lineage.records import Source
 
-            return Source.of(path, format_.NAME, tensors)
+            return Source.unhashed_checkpoint(path, format_.NAME, tensors)
 
-        return cls(path, hash_it, tensors.metadata, _Framework(format_.framework(tensors), format_.FRAMEWORK))
+        return cls(path, name_it, tensors.metadata, _Framework(format_.framework(tensors), format_.FRAMEWORK))
 
     @classmethod
     def of_graph(cls, file: Path) -> "SourceFile":
         """Return the source for the file of a graph."""
 
-        def hash_it() -> "Source":
-            from ckpttool.lineage.records import Source
+        def name_it() -> "Source":
+            from ckpttool.lineage.records import GRAPH, Source
 
-            return Source.of_graph(file)
+            return Source.unhashed(file, GRAPH, [file])
 
-        return cls(file, hash_it, {}, _Framework(GRAPHS_FRAMEWORK, GRAPHS_FRAMEWORK, is_graph=True))
+        return cls(file, name_it, {}, _Framework(GRAPHS_FRAMEWORK, GRAPHS_FRAMEWORK, is_graph=True))
 
     @classmethod
     def of_named_graph(cls, name: Path) -> "SourceFile":
@@ -110,21 +113,33 @@ class SourceFile:
     def of_patch(cls, file: Path, lineage: str) -> "SourceFile":
         """Return the source for a patch, with the lineage that it contains."""
 
-        def hash_it() -> "Source":
-            from ckpttool.lineage.records import Source
+        def name_it() -> "Source":
+            from ckpttool.lineage.records import PATCH, Source
 
-            return Source.of_patch(file)
+            return Source.unhashed(file, PATCH, [file])
 
-        return cls(file, hash_it, {KEY: lineage} if lineage else {}, None)
+        return cls(file, name_it, {KEY: lineage} if lineage else {}, None)
 
     def of_changes(self) -> "SourceFile":
         """Return the same file as one of changes."""
-        return SourceFile(self.path, self._hash_it, self._metadata, None)
+        return SourceFile(self.path, self._name_it, self._metadata, None)
 
     @cached_property
+    def named(self) -> "Source":
+        """The file without its hash, unless its name determines it."""
+        return self._name_it()
+
+    @property
     def source(self) -> "Source":
         """The file with its hash."""
-        return self._hash_it()
+        if self._hash is None and self.named.files:
+            self._hash = self.named.hashed(self.path).hash
+        return replace(self.named, hash=self._hash or self.named.hash)
+
+    def hash_in(self, threads: "HashThreads") -> None:
+        """Start to hash the file in a thread, unless it was hashed before."""
+        if self._hash is None and self.named.files:
+            threads.start(self.named.files_at(self.path), partial(setattr, self, "_hash"))
 
     @cached_property
     def chain(self) -> "Chain":
@@ -217,26 +232,34 @@ class Provenance:
 
     def chain(self, command: Command) -> "Chain":
         """Return the lineage of an output: those of its files, then the command."""
+        from ckpttool.lineage.file_hash import HashThreads
+
+        with HashThreads() as threads:
+            self.hash_in(threads)
+            threads.wait()
+        return self.hashed(self.draft(command))
+
+    def draft(self, command: Command) -> "Chain":
+        """Return the lineage of an output without the hashes of its files."""
         from ckpttool.lineage.records import Chain, Record, versions
 
         name, *arguments = command.shown
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        sources = self._sources()
+        sources = tuple(file.named for file in self.files)
         makers = tuple(chain.records[-1].id if (chain := file.chain).records else None for file in self.files)
         known = (name, tuple(arguments), sources, self.edits, versions(), date, self.framework)
         record = Record(*known, makers if any(makers) else (), self._plan() if name in MADE_BY_PLANS else None)
         return Chain.joined(file.chain for file in self.files).then(record)
 
-    def _sources(self) -> "tuple[Source, ...]":
-        """Return the files with their hashes; several are hashed at once, each by a thread of its own."""
-        if len(self.files) < 2:
-            return tuple(file.source for file in self.files)
-        from concurrent.futures import ThreadPoolExecutor  # most commands read one file
+    def hash_in(self, threads: "HashThreads") -> None:
+        """Start to hash the files, each in a thread."""
+        for file in self.files:
+            file.hash_in(threads)
 
-        from ckpttool.executors.machine import cores
-
-        with ThreadPoolExecutor(cores()) as threads:
-            return tuple(threads.map(lambda file: file.source, self.files))
+    def hashed(self, draft: "Chain") -> "Chain":
+        """Return a draft with the hashes of the files."""
+        *others, record = draft.records
+        return replace(draft, records=(*others, replace(record, sources=tuple(file.source for file in self.files))))
 
     def _plan(self) -> dict[str, Any] | None:
         """Return the steps of a plan as they are stored in a record, with sources as indices of files; None if none."""
@@ -262,16 +285,28 @@ def carried(
     if command is None and not provenance.files:
         yield how
         return
+    from ckpttool.lineage.file_hash import HashThreads
     from ckpttool.lineage.records import Source
     from ckpttool.lineage.storage import MOST_TEXT, text_of, write_beside
 
-    chain = provenance.chain(command or Command("save", (str(destination(output)),)))
-    text = text_of(chain)
-    if target.METADATA and len(text) <= MOST_TEXT:
-        yield replace(how, metadata={**target.EXPECTED_METADATA, **how.metadata, KEY: text})
-    else:
-        yield how
-        write_beside(output, Source.of(output, target.NAME, target.open(output)), chain)
+    with HashThreads() as threads:
+        draft = provenance.draft(command or Command("save", (str(destination(output)),)))
+        provenance.hash_in(threads)
+
+        def finished() -> "Chain":
+            threads.wait()
+            return provenance.hashed(draft)
+
+        text = text_of(draft)
+        if target.METADATA and len(text) <= MOST_TEXT:
+            metadata = {**target.EXPECTED_METADATA, **how.metadata}
+            if target.LATER:
+                yield replace(how, metadata={**metadata, KEY: text}, later=lambda: {KEY: text_of(finished())})
+            else:
+                yield replace(how, metadata={**metadata, KEY: text_of(finished())})
+        else:
+            yield how
+            write_beside(output, Source.of(output, target.NAME, target.open(output)), finished())
 
 
 def carry_graph(provenance: Provenance, command: Command | None, output: Path) -> None:

@@ -6,18 +6,16 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ckpttool
-from ckpttool.core.errors import FormatError
 from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Tensor
-from ckpttool.formats.reading import archive
 from ckpttool.formats.tensorflow.prefix import V1_SHARD, BundleFiles, prefix_of
 from ckpttool.formats.writing.staging import destination
-from ckpttool.remote import sparse_files
+from ckpttool.lineage.file_hash import hash_of
 from ckpttool.remote.paths import with_urls, without_secrets
 
 GRAPH = "graph"
@@ -28,7 +26,8 @@ MOST_RECORDS = 64
 """The maximal number of records in a chain; older ones are dropped, and counted."""
 COMPUTING = ("numpy", "tensorflow")
 """The packages that compute; the version of a package is recorded if it was imported."""
-_PIECE = 1 << 20
+UNHASHED = f"sha256:{64 * '0'}"
+"""The hash of a source whose files were not read yet."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +46,17 @@ class Source:
     @classmethod
     def of(cls, path: Path, format: str, tensors: Mapping[str, Tensor]) -> "Source":  # noqa: A002
         """Return the source for a checkpoint."""
-        return cls._of_files(path, format, list(_files(prefix_of(path), tensors)))
+        return cls.unhashed_checkpoint(path, format, tensors).hashed(path)
+
+    @classmethod
+    def unhashed_checkpoint(cls, path: Path, format: str, tensors: Mapping[str, Tensor]) -> "Source":  # noqa: A002
+        """Return the source for a checkpoint, without the hash."""
+        return cls.unhashed(path, format, _files(prefix_of(path), tensors))
 
     @classmethod
     def of_graph(cls, path: Path) -> "Source":
         """Return the source for the file of a graph."""
-        return cls._of_files(path, GRAPH, [path])
-
-    @classmethod
-    def of_patch(cls, path: Path) -> "Source":
-        """Return the source for a patch."""
-        return cls._of_files(path, PATCH, [path])
+        return cls.unhashed(path, GRAPH, [path]).hashed(path)
 
     @classmethod
     def of_name(cls, name: str) -> "Source":
@@ -76,9 +75,18 @@ class Source:
         )
 
     @classmethod
-    def _of_files(cls, path: Path, format: str, files: list[Path]) -> "Source":  # noqa: A002
+    def unhashed(cls, path: Path, format: str, files: Iterable[Path]) -> "Source":  # noqa: A002
+        """Return the source for files at a path, of which none is read yet."""
         names = tuple(os.path.relpath(file, path.parent) for file in files)
-        return cls(without_secrets(with_urls(str(destination(path)))), format, hash_of(files), names)
+        return cls(without_secrets(with_urls(str(destination(path)))), format, UNHASHED, names)
+
+    def hashed(self, path: Path) -> "Source":
+        """Return the source with the hash of its files, which are relative to the folder of the path."""
+        return replace(self, hash=hash_of(self.files_at(path)))
+
+    def files_at(self, path: Path) -> list[Path]:
+        """Return the paths of its files, which are relative to the folder of a path."""
+        return [path.parent / name for name in self.files]
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -221,23 +229,3 @@ def _files(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[Path]:
     stored = {tensor.extent.path for tensor in tensors.values() if tensor.extent}
     shards = {file for file in path.parent.iterdir() if V1_SHARD.sub("", file.name) == path.name and file.is_file()}
     yield from sorted(stored | shards)
-
-
-def _directory_of(file: Path) -> int:
-    """Return the offset of a zip's directory; 0 for a damaged zip, which is hashed completely."""
-    try:
-        return archive.directory_of(file)
-    except FormatError:
-        return 0
-
-
-def hash_of(files: list[Path]) -> str:
-    """Return the hash that identifies a source with these files."""
-    total = hashlib.sha256()
-    for file in files:
-        begin = _directory_of(file) if archive.is_zip(file) else 0
-        with sparse_files.opened(file) as opened:
-            opened.seek(begin)
-            while piece := opened.read(_PIECE):
-                total.update(piece)
-    return f"sha256:{total.hexdigest()}"

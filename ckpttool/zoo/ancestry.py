@@ -16,7 +16,7 @@ from ckpttool.catalogue.manifest import Manifest
 from ckpttool.catalogue.names import selector
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError
-from ckpttool.lineage.records import hash_of
+from ckpttool.lineage.file_hash import hash_of
 from ckpttool.zoo.kinship import Kinship
 
 MOST_OUTSIDE = 4

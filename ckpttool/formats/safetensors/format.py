@@ -40,6 +40,8 @@ from ckpttool.remote import sparse_files
 FRAMEWORKS = {"pt": "torch", "tf": "tensorflow", "flax": "flax"}
 """The frameworks by their names in the entry `format` of the metadata."""
 ALIGNMENT = {dtype: place for place, dtype in enumerate(TEXTS)}
+ROOM = 16
+"""The bytes by which a header may become longer when the rest of its metadata is known: by the digits of a checksum."""
 
 
 class SafetensorsTensors(RawTensors):
@@ -105,7 +107,7 @@ class Safetensors(Format):
     CHECKSUMS = False
     SUFFIXES = (SUFFIX, INDEX_SUFFIX)
     LIMITS = "stores numbers only: no strings, variants, int4, complex128 or quantised ones; keeps no checksums"
-    METADATA = True
+    METADATA = LATER = True
     EXPECTED_METADATA: ClassVar[Mapping[str, str]] = {"format": "pt"}
     """transformers 4 refuses a file whose metadata has no format (`modeling_utils.load_state_dict`)."""
     HOLDS = frozenset(NAMES.values())
@@ -167,16 +169,16 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, how: Writing) -
     named, metadata = untied(named, how.metadata, how.origins)
     names, shards = Names.of(path), split_by_size(named, how.shard_bytes)
     if len(shards) > 1 or path.name.endswith(INDEX_SUFFIX):
-        _write_several(shards, names, metadata)
+        _write_several(shards, names, metadata, how)
     else:
-        _write_file(named, names.single, metadata)
+        _write_file(named, names.single, metadata, how)
 
 
-def _write_several(shards: list[dict[str, Tensor]], names: Names, metadata: Mapping[str, str]) -> None:
+def _write_several(shards: list[dict[str, Tensor]], names: Names, metadata: Mapping[str, str], how: Writing) -> None:
     count = reserved(names.index, _counts, len(shards), lambda count: names.shard(0, count))
     files = {names.shard(number, count): shards[number] if number < len(shards) else {} for number in range(count)}
     for path, tensors in files.items():
-        _write_file(tensors, path, metadata)
+        _write_file(tensors, path, metadata, how)
     with replacing(names.index, partial(_check_index, files)) as file:
         nbytes = sum(tensor.nbytes for tensors in shards for tensor in tensors.values())
         file.write(encode_index({path.name: list(tensors) for path, tensors in files.items()}, nbytes))
@@ -188,15 +190,23 @@ def _check_index(files: Mapping[Path, Mapping[str, Tensor]], index: Path) -> Non
         raise CorruptCheckpoint(f"{index}: the index that was written does not read back correctly")
 
 
-def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write one file in the order of the safetensors package, read it back, and rename it to its final name."""
+def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str], how: Writing) -> None:
+    """Write one file in the order of the safetensors package, read it back, and rename it to its final name.
+
+    The header is written again at the end, with the texts that are known only then.
+    """
     ordered = sorted(tensors.values(), key=lambda tensor: (-ALIGNMENT[tensor.dtype], tensor.name))
+    specs = [tensor.spec for tensor in ordered]
     with writing(path) as (temporary, file):
-        file.write(encode([tensor.spec for tensor in ordered], metadata))
+        size = file.write(encode(specs, metadata, len(encode(specs, metadata)) + (ROOM if how.later else 0)))
         with Copier(file, temporary) as copier:
             for tensor in ordered:
                 copier.add(tensor)
             copied = copier.finish()
+        if how.later:
+            metadata = {**metadata, **how.later()}
+            file.seek(0)
+            file.write(encode(specs, metadata, size))
         finish(file)
         wanted = Header({item.spec.name: (item.spec, item.offset) for item in copied}, dict(metadata))
         if read_header(CheckpointFile(temporary)) != wanted:

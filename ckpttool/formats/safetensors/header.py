@@ -113,10 +113,10 @@ def readable_header(file: CheckpointFile) -> tuple[Header, dict[str, str]]:
     return Header(found, texts), lost
 
 
-def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
+def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str], size: int = 0) -> bytes:
     """Return the header of a file with tensors in this order, as the safetensors package writes it.
 
-    The tensors have passed `require_writable`.
+    The tensors have passed `require_writable`. A header of fewer than `size` bytes is filled up with spaces.
 
     Raises:
         FormatError: the header would be too large.
@@ -127,7 +127,7 @@ def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
         offsets = [end, end := end + spec.nbytes]
         header[spec.name] = {"dtype": TEXTS[spec.dtype], "shape": list(spec.shape), "data_offsets": offsets}
     raw = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % LENGTH)
+    raw += b" " * max(-len(raw) % LENGTH, size - LENGTH - len(raw))
     if len(raw) > HEADER_LIMIT:
         raise FormatError(f"a safetensors header of {len(raw)} bytes is too large, at most {HEADER_LIMIT} are read")
     return len(raw).to_bytes(LENGTH, "little") + raw

@@ -299,3 +299,19 @@ def test_a_header_of_a_file_that_is_cut_off_says_what_is_there(tmp_path):
     path.write_bytes(header(b"{w:1}"))
     with pytest.raises(CorruptCheckpoint, match="not valid JSON"):
         readable_header(CheckpointFile(path))
+
+
+def test_texts_that_are_known_only_when_the_tensors_are_written_may_be_somewhat_longer(tmp_path):
+    values, events = np.arange(6, dtype=np.float32), []
+
+    def later():
+        events.append("texts")
+        return {"sum": "1234567890"}
+
+    tensor = Tensor(Tensor.of("a", values).spec, lambda: events.append("numbers") or values)
+    how = Writing(metadata={"format": "pt", "sum": "1"}, later=later)
+    Safetensors().save({"a": tensor}, tmp_path / "a.safetensors", how)
+    assert events == ["numbers", "texts"]
+    with safetensors.safe_open(tmp_path / "a.safetensors", "np") as read:
+        assert read.metadata() == {"format": "pt", "sum": "1234567890"}
+        assert read.get_tensor("a").tolist() == values.tolist()
