@@ -12,6 +12,7 @@ from ckpttool.core.errors import FormatError
 from ckpttool.formats.keras.connections import is_reference
 from ckpttool.formats.keras.gate import Place
 from ckpttool.formats.keras.network import Network, read_network
+from ckpttool.formats.tfjs.compiled import training_config
 from ckpttool.formats.tfjs.layers import layer_config
 
 Config = Mapping[str, Any]
@@ -33,7 +34,9 @@ def keras_document(path: Path) -> tuple[dict[str, Any], Network]:
         "model_config": _model(network.architecture, Place(path)),
     }
     document = {"format": "layers-model", "generatedBy": f"keras v{version}", "convertedBy": "ckpttool"}
-    return {**document, "modelTopology": topology}, network
+    training = training_config(network.compiled)
+    compiled = {} if training is None else {"trainingConfig": training}
+    return {**document, "modelTopology": topology, **compiled}, network
 
 
 def weight_names(network: Network, names: Mapping[str, Any]) -> dict[str, str]:
