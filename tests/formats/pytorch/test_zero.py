@@ -13,6 +13,8 @@ from referees import ZeroFolders
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.formats.pytorch import zero
+from ckpttool.formats.pytorch.zero import Zero
 
 Shapes = list[dict[str, tuple[int, ...]]]
 SHAPES: Shapes = [{"a.weight": (3, 5), "a.bias": (5,)}, {"scale": (), "empty": (0, 3), "head.weight": (7,)}]
@@ -188,3 +190,97 @@ def test_a_damaged_part_is_found_in_what_it_holds(tmp_path: Path) -> None:
 def test_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="folders of DeepSpeed's ZeRO are read only"):
         checkpoint.save({"a": np.zeros(1)}, tmp_path / "x", format="torch-zero")
+
+
+def test_ties_are_of_weights_that_are_there_and_of_names_that_are_free(tmp_path: Path) -> None:
+    shared = {"tied": "a.weight", "a.bias": "a.weight", "x": "nothing", 3: "a.weight", "y": 3}
+    opened = checkpoint.open(saved(tmp_path / "a", model={"shared_params": shared}))
+    assert opened.ties() == {"tied": "a.weight"}
+    assert opened["a.bias"].read().tolist() == [15, 16, 17, 18, 19]
+    assert set(opened) >= {"a.weight", "tied"}
+    assert not {"x", "y"} & set(opened)
+
+
+def test_a_frozen_weight_may_be_stored_in_any_order_of_axes(tmp_path: Path) -> None:
+    turned = {"frozen_param_shapes": {"f": (3, 2)}, "frozen_param_fragments": {"f": torch.arange(6.0).reshape(2, 3).T}}
+    assert checkpoint.open(saved(tmp_path / "a", model=turned))["f"].read().tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"frozen_param_fragments": {}}, "frozen.weight is declared as frozen, but is missing"),
+        ({"frozen_param_shapes": {"frozen.weight": (4,)}}, r"frozen.weight is \[5\], expected \[4\]"),
+        (
+            {"frozen_param_shapes": {"norm.mean": (3,)}, "frozen_param_fragments": {"norm.mean": torch.ones(3)}},
+            "two weights are named norm.mean",
+        ),
+        ({"param_shapes": [SHAPES[0]]}, "it has 1 groups of weights, the optimizers' files have a different number"),
+        ({"param_shapes": [3]}, "param_shapes is not a list of dicts"),
+        ({"param_shapes": [{7: (3, 5)}, {}]}, r"a weight is declared by '7' and \(3, 5\)"),
+        ({"param_shapes": [{"w": 3}, {}]}, "a weight is declared by 'w' and 3"),
+        ({"param_shapes": [{"w": (1.5,)}, {}]}, r"a weight is declared by 'w' and \(1.5,\)"),
+        ({"param_shapes": [{"w": (1 << 40, 1 << 40)}, {}]}, "w has the impossible shape"),
+    ],
+    ids=range(9),
+)
+def test_a_model_that_cannot_be_is_damaged(tmp_path: Path, model: Any, says: str) -> None:
+    with pytest.raises(CorruptCheckpoint, match=says):
+        checkpoint.open(saved(tmp_path / "a", model=model))
+
+
+def test_a_part_that_is_not_flat_is_damaged_and_one_that_repeats_its_bytes_refused(tmp_path: Path) -> None:
+    key, turned = "single_partition_of_fp32_groups", torch.ones(4, 4).t()
+    with pytest.raises(CorruptCheckpoint, match="a part of the weights is not flat, or not float32"):
+        checkpoint.open(saved(tmp_path / "a", **{key: [turned, torch.ones(4)]}))
+    with pytest.raises(FormatError, match="a tensor repeats the 4 bytes of its storage"):
+        checkpoint.open(saved(tmp_path / "b", **{key: [torch.ones(1).expand(1 << 30), torch.ones(4)]}))
+
+
+def test_a_file_that_is_no_dict_is_damaged(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "a")
+    torch.save([1], folder / "mp_rank_00_model_states.pt")
+    with pytest.raises(CorruptCheckpoint, match="expected a dict, as in files of DeepSpeed"):
+        checkpoint.open(folder)
+
+
+def test_a_bool_that_is_neither_is_damaged(tmp_path: Path) -> None:
+    twos = torch.full((3,), 2, dtype=torch.uint8).view(torch.bool)
+    opened = checkpoint.open(saved(tmp_path / "a", model={"module": {"flags": twos}, "buffer_names": ["flags"]}))
+    with pytest.raises(CorruptCheckpoint, match="flags contains a bool that is neither 0 nor 1"):
+        opened["flags"].read()
+
+
+def test_what_is_left_out_of_the_optimizers_is_verified_too(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "a", optimizer_state_dict={"state": {0: {"exp_avg": torch.full((8,), 0.125)}}})
+    assert not [each.problem for each in Zero().verify(folder) if each.problem]
+    file, eighths = folder / "zero_pp_rank_1_mp_rank_00_optim_states.pt", np.full(8, 0.125, np.float32).tobytes()
+    file.write_bytes(file.read_bytes().replace(eighths, bytes(32)))
+    (problem,) = (each.problem for each in Zero().verify(folder) if each.problem)
+    assert "damaged" in problem
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "says"),
+    [
+        ("MOST_FILES", 1, "has over 1 files of processes"),
+        ("UNPACKED_LIMIT", 9, "its weights are declared with 196 bytes"),
+    ],
+)
+def test_files_and_bytes_are_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, says: str
+) -> None:
+    folder = saved(tmp_path / "a")
+    monkeypatch.setattr(zero, limit, most)
+    monkeypatch.setattr(zero, "RATIO_LIMIT", 0 if limit == "UNPACKED_LIMIT" else zero.RATIO_LIMIT)
+    with pytest.raises(FormatError, match=says):
+        checkpoint.open(folder)
+
+
+def test_a_name_of_the_latest_that_is_too_long_is_ignored(tmp_path: Path) -> None:
+    saved(tmp_path / "run" / "global_step5")
+    (tmp_path / "run" / "latest").write_text("global_step5" + "\n" * 10)
+    assert Zero().recognises(tmp_path / "run")
+    (tmp_path / "run" / "latest").write_text("global_step5" * 1000)
+    assert not Zero().recognises(tmp_path / "run")
+    assert not Zero().recognises(tmp_path)

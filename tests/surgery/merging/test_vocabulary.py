@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.surgery.merging import vocabulary
 from ckpttool.surgery.merging.vocabulary import Vocabulary
+from ckpttool.surgery.merging.vocabulary_tensors import VocabularyTensors
 
 NUMBERS = {"[PAD]": 0, "the": 1, "\u2028": 2, "": 3}
 
@@ -142,3 +145,12 @@ def test_no_more_values_are_read_than_a_large_tokenizer_has(tmp_path: Path) -> N
     (tmp_path / "vocab.json").write_text("[" + "[]," * (vocabulary.MOST_VALUES // 2) + "[]]")
     with pytest.raises(FormatError, match="values, at most 2500000 are read"):
         Vocabulary.read(tmp_path / "vocab.json")
+
+
+def test_weights_of_another_rank_and_empty_ones_have_no_rows_of_tokens() -> None:
+    three, four = Vocabulary.of(["a", "b", "c"], "three"), Vocabulary.of(["a", "b", "c", "d"], "four")
+    one, other = (
+        Checkpoint.of({"e": np.ones((size, 2)), "turned": np.ones(shape), "none": np.ones((size, 0))})
+        for size, shape in ((3, (3, 2)), (4, (4,)))
+    )
+    assert VocabularyTensors([one, other], [three, four], 1).axes() == {"e": 0}
