@@ -223,7 +223,7 @@ BY_NAME = {
             *(f"catalogue/{name}.py" for name in ("manifest", "placing", "recipes")),
         ),
         (
-            *(f"zoo/test_{name}.py" for name in ("catalogues", "compacting", "hostile", "removal", "store")),
+            *(f"zoo/test_{name}.py" for name in ("blobs", "catalogues", "compacting", "hostile", "removal", "store")),
             "remote/test_pull.py",
         ),
     ),
