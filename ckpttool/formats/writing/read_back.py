@@ -102,6 +102,7 @@ class ReadBack:
         self.checksums: dict[str, int] = {}
         self._target = CheckpointFile(target)
         self._checks = BackgroundCalls(MOST)
+        self._syncs = BackgroundCalls(1)
         self._portion: list[WrittenRange] = []
         self._waiting = self._unsynced = 0
         self._checksum = self._origin_checksum = 0
@@ -129,17 +130,19 @@ class ReadBack:
         """
         self.start()
         self._checks.wait()
+        self._syncs.wait()
 
     def stop(self) -> None:
-        """Stop the thread; checks that have not started are cancelled."""
+        """Stop the threads; checks that have not started are cancelled."""
         self._checks.stop()
+        self._syncs.stop()
 
     def _check_all(self, ranges: list[WrittenRange]) -> None:
         for written in ranges:
             self._check(written)
             self._unsynced += written.nbytes
         if self._unsynced >= SYNCED:
-            os.fsync(self._target.fileno())
+            self._syncs.call(os.fsync, self._target.fileno())  # the disk is written while the next ones are checked
             self._unsynced = 0
 
     def _check(self, written: WrittenRange) -> None:
