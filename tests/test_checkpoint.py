@@ -320,3 +320,12 @@ def test_asking_for_what_is_not_there_suggests_no_names(monkeypatch: pytest.Monk
     assert tensors.get("hidden1/kernel/Momentum") is None
     assert tensors.get("hidden1/bias", 7) == 7
     assert tensors.get("hidden1/kernel") is tensors["hidden1/kernel"]
+
+
+def test_too_many_edits_for_one_pass_are_an_error_that_leaves_nothing(tmp_path: Path) -> None:
+    edited = checkpoint.Checkpoint.of({"w": np.ones(3, np.float32)})
+    for _ in range(1000):
+        edited = edited.scale("w", 1.0)
+    with pytest.raises(PlanError, match=r"x\.npz: too many edits of one tensor follow one another"):
+        checkpoint.save(edited, tmp_path / "x.npz")
+    assert list(tmp_path.iterdir()) == []

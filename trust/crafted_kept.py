@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import kept
+import numpy as np
 import samples
 from crafting import Case, file, refusals
 
@@ -244,6 +245,30 @@ def texts() -> Iterator[Case]:
         yield Case(f"rules: {name}", file("x.rules", content), refusals(rules_read))
 
 
+def applied(path: Path) -> object:
+    """Apply a plan to a small checkpoint."""
+    from ckpttool.verbs.apply import apply
+
+    source = path.with_name("w.npz")
+    np.savez(source, w=np.ones((4, 3), np.float32))
+    return apply(path, [source], path.with_name("out.npz"))
+
+
+def plans() -> Iterator[Case]:
+    """Yield plans with many steps, loops that match much, and nested tables."""
+    edit = b'[[step]]\nscale = "w=1.0"\n'
+    for count in (100, 1000, 3000):
+        yield Case(f"plan: {count} edits of one tensor", file("x.toml", edit * count), refusals(applied))
+    for name, text in {
+        "a loop with nested quantifiers": b'[[step]]\nfor = "(.*)*x{i}"\ndrop = "{i}"\n',
+        "variables of variables": b'[variables]\nx = "{y}"\ny = "{x}"\n[[step]]\ndrop = "{x}"\n',
+        "a source elsewhere": b'[[step]]\nlike = "/etc/passwd"\n',
+        "a prefix of 3 MB": b'[[step]]\nadd_prefix = "' + b"p" * 3_000_000 + b'"\n',
+        "deep tables": b"[a" + b".a" * 20_000 + b"]\n",
+    }.items():
+        yield Case(f"plan: {name}", file("x.toml", text), refusals(applied))
+
+
 def salvaged() -> Iterator[Case]:
     """Yield damaged files for `salvage`: false headers, missing ends."""
     from ckpttool.surgery.salvage import salvage
@@ -292,4 +317,5 @@ def cases() -> Iterator[Case]:
     yield from studies()
     yield from caches()
     yield from texts()
+    yield from plans()
     yield from salvaged()

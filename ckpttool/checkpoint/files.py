@@ -7,6 +7,7 @@ from pathlib import Path
 from ckpttool.catalogue.local_files import local
 from ckpttool.checkpoint.checkpoint import Checkpoint
 from ckpttool.checkpoint.named_tensors import as_tensors
+from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
@@ -65,6 +66,7 @@ def save(
     Raises:
         ExistingOutput: the output exists and `overwrite` is false.
         FormatError: the format cannot store a tensor.
+        PlanError: more edits of a tensor follow one another than can be computed at once.
         CkptError: the path is a URL.
     """
     path = Path(path)
@@ -75,7 +77,13 @@ def save(
     target = registry.for_output(path, format, how.like)
     with staged_output(path, target, overwrite) as place, carried(provenance, command, place, target, how) as carrying:
         named = storable(tensors, target) if isinstance(tensors, Checkpoint) else as_tensors(tensors)
-        target.save(named, place, carrying)
+        try:
+            target.save(named, place, carrying)
+        except RecursionError as error:
+            raise PlanError(
+                f"{path}: too many edits of one tensor follow one another to be computed at once: write a checkpoint "
+                "after some of them, and apply the others to it"
+            ) from error
 
 
 def storable(tensors: Checkpoint, target: Format) -> Checkpoint:
