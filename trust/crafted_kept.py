@@ -261,6 +261,7 @@ def plans() -> Iterator[Case]:
         yield Case(f"plan: {count} edits of one tensor", file("x.toml", edit * count), refusals(applied))
     for name, text in {
         "a loop with nested quantifiers": b'[[step]]\nfor = "(.*)*x{i}"\ndrop = "{i}"\n',
+        "names that triple": b"[[step]]\nrename = '(.*)=>\\g<1>\\g<1>\\g<1>'\n" * 25,
         "variables of variables": b'[variables]\nx = "{y}"\ny = "{x}"\n[[step]]\ndrop = "{x}"\n',
         "a source elsewhere": b'[[step]]\nlike = "/etc/passwd"\n',
         "a prefix of 3 MB": b'[[step]]\nadd_prefix = "' + b"p" * 3_000_000 + b'"\n',

@@ -16,6 +16,8 @@ from ckpttool.core.suggestions import suggestion
 
 SEPARATOR = r"(?:/|(?<=[^/])\.(?=[^/]*\Z))"
 """The end of a component: a `/`, or a dot that no `/` follows."""
+LONGEST_NAME = 1 << 16
+"""The maximum number of characters of a new name, as rules that repeat a name can multiply its length at each step."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
 
     Raises:
         UnknownName: a rule matches nothing.
-        PlanError: two names would become the same.
+        PlanError: two names would become the same, or one very long.
         CkptError: a pattern or a replacement is invalid.
     """
     expressions = [(_compiled(pattern), pattern, replacement) for pattern, replacement in rules.items()]
@@ -180,6 +182,11 @@ def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
             if match:
                 unused.discard(pattern)
                 new = _expanded(match, replacement) + name[match.end() :]
+                if len(new) > max(LONGEST_NAME, len(name)):
+                    raise PlanError(
+                        f"rename: {pattern!r} gives {name[:80]} a name of {len(new)} characters, at most "
+                        f"{LONGEST_NAME} are given"
+                    )
                 break
         if new in out:
             raise PlanError(f"{out[new]} and {name} would both be named {new}")

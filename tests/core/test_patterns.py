@@ -3,7 +3,7 @@
 import pytest
 
 from ckpttool.core.errors import PlanError, UnknownName
-from ckpttool.core.patterns import ByPattern
+from ckpttool.core.patterns import ByPattern, renamed
 
 NAMES = ["hidden1/kernel", "hidden10/kernel", "outputs/kernel"]
 
@@ -30,3 +30,12 @@ def test_what_cannot_be_read_is_refused(text: str) -> None:
 def test_a_pattern_that_takes_nothing_is_refused() -> None:
     with pytest.raises(UnknownName, match=r"hiden1.*nearest: hidden1"):
         ByPattern.parse("hiden1=2", "`l1`", float).of(NAMES)
+
+
+def test_rules_that_repeat_a_name_are_stopped_before_it_fills_the_memory():
+    names = ["a"]
+    with pytest.raises(PlanError, match=r"rename: .* gives a+ a name of \d+ characters, at most 65536 are given"):
+        for _ in range(25):
+            names = list(renamed(names, {"(.*)": r"\1\1\1"}))
+    long = "a" * 100_000
+    assert list(renamed([long], {".*": r"\g<0>"})) == [long]
