@@ -106,6 +106,7 @@ class Automaton:
         self._following: list[set[int]] = []
         self._twice: set[tuple[int, int]] = set()
         self._is_ambiguous = False
+        self._depth = 0
         self._ahead: set[int] = set()
         self._sequence(tree)
 
@@ -219,13 +220,17 @@ class Automaton:
         if not most:
             return _EMPTY
         if most > COPIES:
+            self._depth += 1
             part = self._sequence(tree)
-            self._is_ambiguous |= part.empty and most is not sre.MAXREPEAT
+            self._depth -= 1
+            self._is_ambiguous |= part.empty and (most is not sre.MAXREPEAT or self._depth > 0)
             self._follow(part.last, part.first)
             return part._replace(empty=part.empty or not least)
         whole = _EMPTY
         for number in range(most):
             part = self._sequence(tree)
+            # within a repeat, `re` tries both to match the empty text once and not at all
+            self._is_ambiguous |= part.empty and least != most and self._depth > 0
             whole = self._joined(whole, part._replace(empty=part.empty or number >= least))
         return whole
 

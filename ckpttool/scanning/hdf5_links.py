@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.formats.hdf5.datasets import FILTERS
+from ckpttool.formats.hdf5.heaps import require_heaps_that_end
 from ckpttool.formats.hdf5.source import Hdf5Source, opened
 from ckpttool.formats.hdf5.values import text_of
 from ckpttool.scanning.finding import Finding
@@ -28,7 +29,12 @@ def hdf5_findings(source: Hdf5Source, where: str = "") -> Iterator[Finding]:
 
 
 def configs_in(source: Hdf5Source) -> dict[str, bytes]:
-    """Return the JSON of the attributes in which Keras stores a network and its compile config, by attribute name."""
+    """Return the JSON of the attributes in which Keras stores a network and its compile config, by attribute name.
+
+    Raises:
+        CorruptCheckpoint: HDF5 cannot read the file, or would not end.
+    """
+    require_heaps_that_end(source)
     with opened(source) as file:
         found = {}
         for name in CONFIGS:

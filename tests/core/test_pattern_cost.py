@@ -13,11 +13,13 @@ from ckpttool.foreign.rules import Rule
 ENDLESS = [
     *("(a+)+", "(a+)+b", "(a*)*", "(a|a)*", "(a|aa)+", r"(\w+\s?)*", "(.*a){20}", r"(\d+)*x", "(a?){30}a{30}"),
     *("(a+b?)+c", "(x+x+)+y", "(?:a+){2,}", "(ab|a|b)*c", "(.+)+", "(?=(a+)+b)", "(a+)+?", "(a?b?)*c", "(?i:(A+a)+)"),
+    *("(?:()+a)*xe", "(?:(b?)?a)*xe", "(?:(b?){1,2}a)*xe", "(?:(b*)*a)*xe", r"(?:(\b|)*a)*xe", "(?:(?=a)*a)*xe"),
 ]
 USUAL = [
     *(r"hidden[123]", r"(hidden\d+/)+kernel", "(conv|conv_dw)+", ".*kernel.*", "dense(_[12])?", r"([^/]+/)*kernel"),
     *(r"(?:layer\d+[./])+w", r"(?:[a-z]+_)*[a-z]+", r"encoder/layer_(?:\d|1[01])/.*", "(foo|bar|bazz)+", r"(a{3}b)+"),
     *(r"(?:.*/)?(kernel|bias)(:0)?", "(ab|cd)+", r"(?i)(block\d/)+x", r"(?=.*x)(?!y).*", r"(\d+)/\1"),
+    *("(?:(b|)a)*xe", "(?:b*a)*xe", "(b?)*x", r"(?:[a-z]*/)*w"),
 ]
 
 

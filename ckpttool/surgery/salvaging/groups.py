@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.temporary_folders import TemporaryFolder
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import Tensors
+from ckpttool.formats.hdf5.heaps import require_heaps_that_end
 from ckpttool.formats.hdf5.source import Hdf5Source, end_address, opened
 from ckpttool.formats.hdf5.values import dtype_in, oddity, read_values, text_of
 from ckpttool.surgery.salvaging.tables import Problems
@@ -31,6 +33,7 @@ class DamagedHdf5(Tensors):
         self._problems, self._tensors = problems, dict[str, Tensor]()
         self._size = path.stat().st_size
         self._source = Hdf5Source.of(self._whole(path))
+        self._heaps = _problem_of_heaps(self._source)
         with opened(self._source) as file:
             self._walk(file)
 
@@ -85,6 +88,8 @@ class DamagedHdf5(Tensors):
     def _take(self, dataset: Any, path: str) -> None:
         if dataset.is_virtual or dataset.external or oddity(dataset):
             self._problems[path] = "it is not an array of this file"
+        elif self._heaps and dataset.dtype.kind == "O":  # strings of variable length, which are stored in the heaps
+            self._problems[path] = self._heaps
         elif _end_of(dataset) > self._size:
             self._problems[path] = (
                 f"its bytes end at {_end_of(dataset)}, but the file has {self._size} bytes: it is truncated"
@@ -92,6 +97,15 @@ class DamagedHdf5(Tensors):
         else:
             spec = TensorSpec(path, tuple(dataset.shape), cast(Any, dtype_in(dataset)))
             self._tensors[path] = Tensor(spec, partial(read_values, self._source, str(dataset.name), spec))
+
+
+def _problem_of_heaps(source: Hdf5Source) -> str | None:
+    """Return why reading strings could take forever; None if it does not."""
+    try:
+        require_heaps_that_end(source)
+    except CorruptCheckpoint as error:
+        return str(error)
+    return None
 
 
 def _end_of(dataset: Any) -> int:

@@ -7,6 +7,8 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.formats.hdf5 import heaps
+from ckpttool.scanning.walk import scan
+from ckpttool.surgery.salvage import salvage
 
 
 @pytest.fixture
@@ -40,6 +42,24 @@ def test_free_space_of_no_size_is_refused_where_it_is(path):
     path.write_bytes(with_free_space_of_no_size(raw))
     with pytest.raises(CorruptCheckpoint, match=f"x.h5: the global heap at byte {raw.index(b'GCOL')} has an object"):
         checkpoint.open(path)
+
+
+def test_salvage_loses_only_the_strings(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["fc"], file["words"] = np.ones(3), ["of varying length"]
+    (tmp_path / "x.h5").write_bytes(with_free_space_of_no_size((tmp_path / "x.h5").read_bytes()))
+    found = salvage(tmp_path / "x.h5")
+    assert (list(found.tensors), [lost.name for lost in found.lost]) == (["fc"], ["words"])
+    assert "has an object after which none can follow" in found.lost[0].why
+
+
+def test_scan_does_not_read_the_network_in_an_attribute(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs["model_config"] = "{}"
+    (tmp_path / "x.h5").write_bytes(with_free_space_of_no_size((tmp_path / "x.h5").read_bytes()))
+    result = scan([tmp_path / "x.h5"])
+    (problem,) = [each.problem for each in result.unread]
+    assert (result.found, "has an object after which none can follow" in problem) == ([], True)
 
 
 @pytest.mark.parametrize("size", [2**64 - 1 - 4096, 2**64 - 17, 2**64 - 24, 2**63])
