@@ -20,7 +20,7 @@ TORCH_EPSILON = 1e-5
 FUSED_EPSILON = 1e-4
 """The default of a FusedBatchNorm without the attribute."""
 FUSED = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
-_ADDS = frozenset({"Add", "AddV2"})
+ADDS = frozenset({"Add", "AddV2"})
 _ROOTS = frozenset({"Rsqrt", "Sqrt", "Pow"})
 _CALLS = frozenset({"If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall"})
 _ALONG = _CALLS | {"Identity", "ReadVariableOp", "Cast", "Reshape", "Switch", "RefSwitch", "Merge", "Squeeze"}
@@ -76,7 +76,7 @@ def epsilon_of(graph: Graph, target: StoredTensor) -> float | None:
             node = graph.nodes[name]
             if node.op in FUSED:
                 return node.attr["epsilon"].f if "epsilon" in node.attr else FUSED_EPSILON
-            if node.op in _ADDS and (added := _added_below_a_root(graph, name)) is not None:
+            if node.op in ADDS and (added := added_below_a_root(graph, name)) is not None:
                 return added
             if node.op in _CALLS and (inside := _inside(graph, name)) is not None:
                 return inside
@@ -85,7 +85,7 @@ def epsilon_of(graph: Graph, target: StoredTensor) -> float | None:
     return None
 
 
-def _added_below_a_root(graph: Graph, name: str) -> float | None:
+def added_below_a_root(graph: Graph, name: str) -> float | None:
     """Return the constant of an addition below a square root, or None."""
     if not any(graph.nodes[reader].op in _ROOTS for reader in graph.consumers.get(name, [])):
         return None

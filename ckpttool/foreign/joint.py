@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from ckpttool.foreign.names import layer_by_role, part_of, scope_of
+from ckpttool.foreign.names import layer_by_role, scope_of
+from ckpttool.foreign.whole_layers import LayerOrder, arranged
 from ckpttool.layouts.candidates import candidates
 from ckpttool.layouts.layout import Layout, Shape
 
@@ -16,15 +17,18 @@ _JOINED = re.compile(
     r"(?:(?P<scope>.+)[/.])?(?:in_proj_weight|(?:c_attn|w?qkv|qkv_proj|query_key_value)[/.][^/.]+)", re.I
 )
 """The joint kernel of query, key and value, as in torch's MultiheadAttention, GPT-2 and others."""
+_INTERLEAVED = re.compile(r"query_key_value", re.I)
+"""A joint kernel in which some networks interleave query, key and value of each head: GPT-NeoX and BLOOM."""
 _AROUND = re.compile(r"^(?:to|w)?_|^w(?=[qkv]$)|_?(?:proj|projection|lin|linear|layer|dense)$")
 
 
 class Joint(NamedTuple):
-    """Tensors of a source that a layout jointly converts to variables."""
+    """Tensors of a source that a layout jointly converts to variables; `by_order` if only their order decides."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     layout: Layout
+    by_order: bool = False
 
 
 class _Maker(NamedTuple):
@@ -53,7 +57,7 @@ class Together:
     ) -> None:
         """Store the remaining tensors and variables with their shapes, and the tensors of `known` layers."""
         self._shapes, self._wanted = shapes, wanted
-        layers = [*attentions(shapes), *cells(shapes), *known]
+        self._layers = layers = [*attentions(shapes), *cells(shapes), *known]
         every = {*wanted.values()}
         self._makers: dict[Shape, list[_Maker]] = {}
         for target in every:
@@ -81,6 +85,34 @@ class Together:
             if len(by_shape) == len(targets) == len(made) and by_shape.keys() == {*made}:
                 yield Joint(maker.sources, tuple(by_shape[shape] for shape in made), maker.layout)
 
+    def layer_by_layer(self, order: LayerOrder, outputs_first: bool | None = None) -> Iterator[Joint]:
+        """Yield the conversions of whole layers to whole layers, the largest first: an attention before its parts.
+
+        Square kernels need `outputs_first`, which is whether the source's matrices have their outputs first.
+        """
+        theirs = [*attentions(self._wanted), *cells(self._wanted)]
+        ways = {
+            (tuple(ours), tuple(names)): layout
+            for ours in self._layers
+            if not any(map(_INTERLEAVED.search, ours))
+            for names in theirs
+            if (layout := self._to_layer(ours, names, outputs_first))
+        }
+        used: set[str] = set()
+        for size in sorted({len(names) for _, names in ways}, reverse=True):
+            fits = [pair for pair in ways if len(pair[1]) == size and used.isdisjoint(pair[0] + pair[1])]
+            for ours, names, by_order in arranged(fits, order):
+                used |= {*ours, *names}
+                yield Joint(ours, names, ways[ours, names], by_order)
+
+    def _to_layer(self, ours: Sequence[str], names: Sequence[str], outputs_first: bool | None) -> Layout | None:
+        shapes = [self._shapes[name] for name in ours]
+        made = [self._wanted[name] for name in names]
+        layouts = [each for each in _candidates(tuple(shapes), made[0]) if [*each.made_of(shapes)] == made]
+        if len({_is_torch(each) for each in layouts}) > 1:
+            layouts = [each for each in layouts if _is_torch(each) is outputs_first]
+        return layouts[0] if layouts else None
+
     def _likely(self, target: str) -> list[_Maker]:
         """Return the layers that may result in a variable; of several, only those with its numbers."""
         makers = self._makers[self._wanted[target]]
@@ -89,12 +121,17 @@ class Together:
         return [each for each in makers if re.findall(r"\d+", each.sources[0]) == re.findall(r"\d+", target)]
 
 
+def _is_torch(layout: Layout) -> bool:
+    """Return whether a layout is for kernels with their outputs first."""
+    return str(getattr(layout, "source", "")).startswith("torch")
+
+
 def _likeliest(names: Sequence[str], shapes: Sequence[Shape], target: Shape, wanted: set[Shape]) -> Layout | None:
     """Return the layout with the most results, all of which are wanted, for the source form that the names suggest."""
     is_torch = re.search(r"weight(_[ih]h\w*)?$", names[0]) is not None
 
     def rank(layout: Layout) -> tuple[int, bool]:
-        return -len({*layout.made_of(shapes)}), getattr(layout, "source", "").startswith("torch") != is_torch
+        return -len({*layout.made_of(shapes)}), _is_torch(layout) != is_torch
 
     layouts = _candidates(tuple(shapes), target)
     return min((each for each in layouts if wanted.issuperset(each.made_of(shapes))), key=rank, default=None)
@@ -150,7 +187,7 @@ def attentions(shapes: Mapping[str, Shape]) -> Iterator[list[str]]:
     attention.self.query.weight attention.self.key.weight attention.self.value.weight
     """
     layers: dict[str, list[str]] = {}
-    for name in sorted(shapes, key=lambda name: part_of(name) == "bias"):
+    for name in sorted(shapes, key=lambda name: "bias" in re.split(r"[/.]", name)[-1]):
         layers.setdefault(layer_by_role(name), []).append(name)
     # an attention's layers contain a matrix, normalisations do not
     layers = {layer: names for layer, names in layers.items() if any(len(shapes[name]) > 1 for name in names)}

@@ -1,13 +1,13 @@
 """Pairing a source's tensors with a graph's variables: by names, shapes, layers and order, the most certain first."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
 from ckpttool.core.names import listed
-from ckpttool.foreign.evidence import Evidence
+from ckpttool.foreign.evidence import Evidence, certain_layouts
 from ckpttool.foreign.joint import Joint, Together, is_of_cell, whole_layers
 from ckpttool.foreign.names import (
     Endings,
@@ -17,9 +17,11 @@ from ckpttool.foreign.names import (
     layer_by_role,
     natural,
     part_of,
+    without_automatic_numbers,
     without_numbers,
 )
 from ckpttool.foreign.readers import Reading
+from ckpttool.foreign.whole_layers import LayerOrder
 from ckpttool.formats.format import Arrangement
 from ckpttool.graph.contents.stored import StoredTensor
 from ckpttool.layouts.layout import Layout, Shape
@@ -36,6 +38,7 @@ class Matching:
     """Pairs tensors with variables, the most certain first; `pairs` maps variables to tensors with the confidence.
 
     If the source's names are sorted, their order is that of layers only for names that differ just in numbers.
+    `chained` tells whether data flows through some variables one after another.
     """
 
     shapes: Mapping[str, Shape]
@@ -43,6 +46,7 @@ class Matching:
     readings: Mapping[str, Reading]
     evidence: Evidence
     is_sorted: bool
+    chained: Callable[[Sequence[str]], bool]
     pairs: dict[str, tuple[str, float]] = field(default_factory=dict)
     joint: list[Joint] = field(default_factory=list)
 
@@ -52,6 +56,11 @@ class Matching:
         while any(step() for step in steps):
             pass
         self.joint += self._together().sure()
+        known = certain_layouts(
+            (self.readings[target], self.fits(source, target)) for target, (source, _) in self.pairs.items()
+        )
+        order, first = LayerOrder(self.is_sorted, self.chained), self.evidence.outputs_first("dense", known)
+        self.joint += self._together().layer_by_layer(order, first)
 
     def fits(self, source: str, target: str) -> list[Layout]:
         """Return the layouts by which a tensor can become a variable."""
@@ -90,7 +99,10 @@ class Matching:
     @cached_property
     def _words(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """The words of the tensors' names, numbered like those of the variables, and the words of the variables."""
-        return aligned(self.shapes, self.targets), counted_words(self.targets)
+        ours = without_automatic_numbers(self.shapes, self.targets)
+        theirs = without_automatic_numbers(self.targets, self.shapes)
+        words, names = aligned(ours.values(), theirs.values()), counted_words(theirs.values())
+        return {name: words[ours[name]] for name in ours}, {name: names[theirs[name]] for name in theirs}
 
     def _open(self) -> tuple[dict[Group, list[str]], dict[str, set[Group]]]:
         """Return the unpaired tensors by group, and the unpaired variables with the groups that fit."""

@@ -45,6 +45,14 @@ ALIASES = {
 """Words with the same meaning."""
 _PROJECTION = re.compile(r"(?<![a-z])(q|k|v|query|key|value)_(?:lin|linear|proj|projection)(?![a-z])", re.IGNORECASE)
 """An attention's projection, which other frameworks name without the suffix."""
+_AUTOMATIC = re.compile(
+    r"(?:^|(?<=/))(?P<kind>dense|einsum_dense|embedding|(?:depthwise_|separable_)?conv[123]d(?:_transpose)?|"
+    r"(?:batch|layer|group|rms|unit|spectral|instance)_normalization(?:_v1)?|normalization|p_re_lu|"
+    r"multi_head_attention|group_query_attention|attention|additive_attention|"
+    r"lstm|gru|simple_rnn|rnn|bidirectional|time_distributed|conv_lstm[123]d|"
+    r"Conv|SeparableConv2d|fully_connected|BatchNorm|LayerNorm)(?:_\d+)?(?=/)"
+)
+"""Names that Keras, tf.layers and slim give to layers, with a number that counts the layers made, not those passed."""
 COUNTERS = frozenset({"num_batches_tracked", "position_ids"})
 """Tensors that PyTorch saves with weights, and for which graphs have no variables."""
 
@@ -168,6 +176,25 @@ def aligned(names: Iterable[str], others: Iterable[str]) -> dict[str, list[str]]
             number = shifts[key]
             each[place] = "?" if number is None else str(int(each[place]) + number)
     return words
+
+
+def without_automatic_numbers(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Return each name without numbers that a framework has added by itself, except for kinds that both sides have.
+
+    Such numbers count the layers as they were made: nested calls make the last one first, the first has no number, and
+    the count goes on from one network to the next. Only names of the same origin can be compared by them.
+
+    >>> [*without_automatic_numbers(["dense_3/kernel", "dense_2/kernel"], ["fc1.weight", "fc2.weight"]).values()]
+    ['dense/kernel', 'dense/kernel']
+    >>> [*without_automatic_numbers(["dense_3/kernel", "dense_2/kernel"], ["dense/kernel", "dense_1/kernel"]).values()]
+    ['dense_3/kernel', 'dense_2/kernel']
+    """
+    shared = {match["kind"] for name in others for match in _AUTOMATIC.finditer(name)}
+
+    def plain(match: re.Match[str]) -> str:
+        return match[0] if match["kind"] in shared else match["kind"]
+
+    return {name: _AUTOMATIC.sub(plain, name) for name in names}
 
 
 def _numbers_by_key(names: Iterable[list[str]]) -> dict[Key, set[int]]:

@@ -7,7 +7,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,10 @@ from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Mat
 from ckpttool.foreign.names import is_counter, layer_by_role, natural
 from ckpttool.foreign.parametrised import resolved
 from ckpttool.foreign.readers import inlined, reading
+from ckpttool.foreign.row_norms import row_norm_notes
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats.writing.files import replacing
-from ckpttool.graph.contents.layers import layers
+from ckpttool.graph.contents.layers import layers, weight_uses
 from ckpttool.graph.contents.stored import StoredTensor, stored_alone, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.layouts.dense import Flatten
@@ -111,19 +114,31 @@ def suggest(weights: Checkpoint, graph: Graph, held: Checkpoint | None = None) -
     targets = {name: stored[name] for name in dict.fromkeys([*flowing, *stored]) if name in stored}
     flat = inlined(graph)
     readings = {name: reading(flat, target) for name, target in targets.items()}
-    matching = Matching(shapes, targets, readings, Evidence(weights), is_sorted)
+    matching = Matching(shapes, targets, readings, Evidence(weights), is_sorted, partial(_chained, graph, targets))
     matching.run()
     pairs, problems = _with_layouts(matching)
     pairs, folded = _with_epsilons(pairs, graph, targets, matching.evidence)
-    pairs += [Suggestion(*joint, TOGETHER) for joint in matching.joint]
+    pairs += [Suggestion(*joint[:3], ORDER if joint.by_order else TOGETHER) for joint in matching.joint]
     places = {name: place for place, name in enumerate(targets)}
     pairs.sort(key=lambda pair: places[pair.targets[0]])
     unused = {name: weights[name] for name in matching.unused()}
     copies = {pair.sources[0]: pair for pair in _copies(weights, pairs, unused)}
     lost = [f"{name} {list(shapes[name])}: no variable fits" for name in unused if name not in copies]
     lost += [file.problem(name) for name in file.alone]
+    alone = {pair.targets[0]: pair.sources[0] for pair in pairs if len(pair.sources) == 1}
+    folded += row_norm_notes(graph, targets, alone, matching.evidence)
     notes = (*map(str, file.made.values()), *folded, *_about_flattening(pairs, matching.evidence))
     return RuleDraft((*pairs, *copies.values()), dropped, (*problems, *matching.problems(), *lost), notes)
+
+
+def _chained(graph: Graph, targets: Mapping[str, StoredTensor], names: Sequence[str]) -> bool:
+    """Return whether data flows through the ops that apply these variables one after another."""
+    uses = weight_uses(graph)
+    used = [
+        [op for each in targets[name].members if each.op in uses.weights for op in uses.meetings(each.op)]
+        for name in names
+    ]
+    return all(above and graph.ancestors(*above).intersection(below) for below, above in pairwise(used))
 
 
 def _copies(weights: Checkpoint, pairs: Sequence[Suggestion], unused: Mapping[str, Tensor]) -> Iterator[Suggestion]:

@@ -17,6 +17,7 @@ from ckpttool.foreign.epsilons import EpsilonGap, gaps
 from ckpttool.foreign.evidence import Evidence
 from ckpttool.foreign.names import layer_by_role
 from ckpttool.foreign.pairing import Pairing, pair_weights
+from ckpttool.foreign.row_norms import row_norm_notes
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
@@ -64,9 +65,18 @@ class ImportPlan(ModelPlan):
     @cached_property
     def epsilons(self) -> list[EpsilonGap]:
         """The batch normalisations whose tensors are imported unchanged although the graph's epsilon differs."""
+        return list(gaps(self.graph, self.targets, self._kept, Evidence(self.pairing.weights)))
+
+    @property
+    def row_epsilons(self) -> Sequence[str]:
+        """Notes on layer and group normalisations whose epsilon is not the source's default."""
+        return list(row_norm_notes(self.graph, self.targets, self._kept, Evidence(self.pairing.weights)))
+
+    @property
+    def _kept(self) -> Mapping[str, str]:
+        """The source's tensors by the variables that they become unchanged."""
         pairs = (pair for pair in self.pairing.pairs if isinstance(pair.layout, Keep) and len(pair.sources) == 1)
-        sources = {pair.targets[0]: pair.sources[0] for pair in pairs}
-        return list(gaps(self.graph, self.targets, sources, Evidence(self.pairing.weights)))
+        return {pair.targets[0]: pair.sources[0] for pair in pairs}
 
     @property
     def rows(self) -> list[PlanRow]:
@@ -181,7 +191,9 @@ def plan_import(
     notes = (*_notes(paired, own, into, beyond), *file_notes(graph, fresh), *changed)
     plan = ImportPlan(graph, paired, own, into, seed, bake, notes, made_of, to)
     plan = replace(plan, notes=(*plan.notes, *_about_epsilons(plan.epsilons)))
-    return plan if reference is None else _proved(plan, ReferenceProof(reference, tolerance))
+    if reference is None:
+        return replace(plan, notes=(*plan.notes, *plan.row_epsilons))
+    return _proved(plan, ReferenceProof(reference, tolerance))
 
 
 def _kept_with(weights: Path) -> Graph | None:

@@ -15,7 +15,9 @@ def matching(sources: list[str], targets: list[str]) -> Matching:
     """Tensors and variables that all fit one another."""
     stored = {name: StoredTensor(name, (2, 3), BY_NAME["float32"], ()) for name in targets}
     readings, evidence = dict.fromkeys(targets, Reading(Dense())), Evidence(Checkpoint({}))
-    return Matching(dict.fromkeys(sources, (3, 2)), stored, readings, evidence, is_sorted=False)
+    return Matching(
+        dict.fromkeys(sources, (3, 2)), stored, readings, evidence, is_sorted=False, chained=lambda names: False
+    )
 
 
 def test_that_many_layers_are_alike_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

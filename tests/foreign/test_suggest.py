@@ -291,7 +291,7 @@ def test_an_attention_in_two_scopes_is_left_open_with_the_layout_that_fits(
         )
 
 
-def test_a_joined_attention_is_shown_with_its_output(new_network: Any) -> None:
+def test_a_joined_attention_is_converted_with_its_output(new_network: Any) -> None:
     with new_network().building() as net:
         X = net.v1.placeholder(net.tf.float32, [None, 8], name="X")
         for part in ("query", "key", "value", "output/dense"):
@@ -299,11 +299,10 @@ def test_a_joined_attention_is_shown_with_its_output(new_network: Any) -> None:
     module = torch.nn.ModuleDict({"attn": torch.nn.MultiheadAttention(8, 2, bias=False)})
     arrays = {name: value.numpy() for name, value in module.state_dict().items()}
     draft = suggest(Checkpoint.of({**arrays, "other.weight": np.ones((8, 8), np.float32)}), net.export())
-    rule = (
-        "a rule could convert attn.in_proj_weight attn.out_proj.weight with transform = attention(source=torch, "
-        "target=tf1)"
-    )
-    assert [problem.partition("; ")[2] for problem in draft.open[:4]] == [rule] * 4
+    (pair,) = draft.pairs
+    assert pair.sources == ("attn.in_proj_weight", "attn.out_proj.weight")
+    assert pair.targets == tuple(f"layer_0/{part}/kernel" for part in ("query", "key", "value", "output/dense"))
+    assert str(pair.layout).startswith("attention(source=torch, target=tf1")
 
 
 def cell(net: Any, form: str) -> None:
