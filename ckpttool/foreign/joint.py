@@ -1,7 +1,7 @@
 """Tensors that can be converted only jointly, by one layout: the parts of recurrent cells and of attentions."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -85,10 +85,10 @@ class Together:
             if len(by_shape) == len(targets) == len(made) and by_shape.keys() == {*made}:
                 yield Joint(maker.sources, tuple(by_shape[shape] for shape in made), maker.layout)
 
-    def layer_by_layer(self, order: LayerOrder, outputs_first: bool | None = None) -> Iterator[Joint]:
+    def layer_by_layer(self, order: LayerOrder, outputs_first: Callable[[], bool | None]) -> Iterator[Joint]:
         """Yield the conversions of whole layers to whole layers, the largest first: an attention before its parts.
 
-        Square kernels need `outputs_first`, which is whether the source's matrices have their outputs first.
+        Square kernels need `outputs_first`, which returns whether the source's matrices have their outputs first.
         """
         theirs = [*attentions(self._wanted), *cells(self._wanted)]
         ways = {
@@ -105,12 +105,15 @@ class Together:
                 used |= {*ours, *names}
                 yield Joint(ours, names, ways[ours, names], by_order)
 
-    def _to_layer(self, ours: Sequence[str], names: Sequence[str], outputs_first: bool | None) -> Layout | None:
+    def _to_layer(
+        self, ours: Sequence[str], names: Sequence[str], outputs_first: Callable[[], bool | None]
+    ) -> Layout | None:
         shapes = [self._shapes[name] for name in ours]
         made = [self._wanted[name] for name in names]
         layouts = [each for each in _candidates(tuple(shapes), made[0]) if [*each.made_of(shapes)] == made]
         if len({_is_torch(each) for each in layouts}) > 1:
-            layouts = [each for each in layouts if _is_torch(each) is outputs_first]
+            first = outputs_first()
+            layouts = [each for each in layouts if _is_torch(each) is first]
         return layouts[0] if layouts else None
 
     def _likely(self, target: str) -> list[_Maker]:

@@ -56,11 +56,13 @@ class Matching:
         while any(step() for step in steps):
             pass
         self.joint += self._together().sure()
-        known = certain_layouts(
-            (self.readings[target], self.fits(source, target)) for target, (source, _) in self.pairs.items()
-        )
-        order, first = LayerOrder(self.is_sorted, self.chained), self.evidence.outputs_first("dense", known)
-        self.joint += self._together().layer_by_layer(order, first)
+        order = LayerOrder(self.is_sorted, self.chained)
+        self.joint += self._together().layer_by_layer(order, self._has_outputs_first)
+
+    def _has_outputs_first(self) -> bool | None:
+        """Return whether the source's matrices have their outputs first, by the pairs that were found."""
+        pairs = ((self.readings[target], self.fits(source, target)) for target, (source, _) in self.pairs.items())
+        return self.evidence.outputs_first("dense", certain_layouts(pairs))
 
     def fits(self, source: str, target: str) -> list[Layout]:
         """Return the layouts by which a tensor can become a variable."""
