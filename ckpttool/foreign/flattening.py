@@ -13,7 +13,7 @@ from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.static_shapes import static_shape
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef, cached
-from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE, JOINS, NONLINEAR, PLACEHOLDERS, SELECTS
+from ckpttool.graph.ops import BROADCASTING, ELEMENT_BY_ELEMENT, ELEMENTWISE, JOINS, NONLINEAR, PLACEHOLDERS, SELECTS
 
 CONVOLUTIONS = frozenset({"Conv2D", "Conv3D"})
 _TRANSPOSED = frozenset({"Conv2DBackpropInput", "Conv3DBackpropInputV2"})
@@ -65,6 +65,9 @@ def flattened_channels(graph: Graph, units: TensorRef) -> int | None:
     while units.op in graph.nodes and units.op not in seen:
         seen.add(units.op)
         node, inputs = graph.nodes[units.op], graph.inputs(units.op)
+        if node.op in _FLATTENS and inputs and (grouped := _grouped_units(graph, inputs[0])):
+            units = grouped
+            continue
         if node.op in _FLATTENS and inputs:
             image = _image(graph, inputs[0], frozenset())
             return None if image is None else image.channels * image.last
@@ -75,6 +78,20 @@ def flattened_channels(graph: Graph, units: TensorRef) -> int | None:
             return None if any(channels != 0 for channels in joined) else 0
         units = next((ref for ref in inputs if ref.op in fed_ops(graph)), inputs[0])
     return 0
+
+
+def _grouped_units(graph: Graph, ref: TensorRef) -> TensorRef | None:
+    """Return the units that a tensor has in groups, as in a group normalisation of units; None if it is another one."""
+    seen: set[str] = set()
+    while ref.op in graph.nodes and graph.nodes[ref.op].op in ELEMENT_BY_ELEMENT and ref.op not in seen:
+        seen.add(ref.op)
+        ref = next((each for each in graph.inputs(ref.op) if each.op in fed_ops(graph)), ref)
+    if ref.op not in graph.nodes or graph.nodes[ref.op].op != "Reshape":
+        return None
+    units, shape = graph.inputs(ref.op)
+    sizes = numbers(graph.nodes[shape.op]) if shape.op in graph.nodes else None
+    is_grouped = sizes is not None and sizes.size == 3 and _image(graph, units, frozenset()) == NO_IMAGE
+    return units if is_grouped else None
 
 
 @cached

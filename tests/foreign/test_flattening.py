@@ -111,3 +111,21 @@ def test_no_layout_is_guessed_for_images_that_are_joined_flat(tmp_path: Path) ->
     saved(tmp_path, Branches(flat=True), lambda x: branches(x, flat=True))
     with pytest.raises(PlanError, match=r"fc/kernel \[360, 5\]: no tensor fits"):
         converted_outputs(tmp_path)
+
+
+@pytest.mark.parametrize("between", [[], [layers.ReLU()]])
+def test_units_that_are_normalised_in_groups_are_no_image(tmp_path: Path, between: list[layers.Layer]) -> None:
+    torch.manual_seed(0)
+    norm = nn.GroupNorm(3, 12, eps=1e-3)
+    live = nn.Sequential(nn.Linear(6, 12), norm, *[nn.ReLU() for _ in between], nn.Linear(12, 4))
+    nn.init.normal_(norm.weight)
+    torch.save(live.state_dict(), tmp_path / "net.pt")
+    given = keras.Input((6,))
+    units = layers.GroupNormalization(3, name="norm")(layers.Dense(12, name="fc1")(given))
+    for layer in between:
+        units = layer(units)
+    keras.Model(given, layers.Dense(4, name="fc2")(units)).save(tmp_path / "like.keras")
+    rows = IMAGES.reshape(-1, 6)
+    ckpttool.convert(tmp_path / "net.pt", tmp_path / "made.keras", like=tmp_path / "like.keras")
+    made = keras.models.load_model(tmp_path / "made.keras").predict(rows, verbose=0)
+    np.testing.assert_allclose(made, live(torch.from_numpy(rows)).detach().numpy(), atol=1e-5)
