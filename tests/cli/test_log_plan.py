@@ -216,6 +216,13 @@ def test_what_no_step_makes_is_named(shell: Any, base: Path, model: Path) -> Non
     assert nothing.stderr == f"{model}: no history\n"
 
 
+def test_a_graph_that_was_not_written_is_not_by_the_plan(shell: Any, base: Path, model: Path) -> None:
+    for options in ([], ["--no-graph"]):
+        shell.run("edit", model, "--scale", "outputs=0.5", *options, "-o", "a.ckpt", "--overwrite")
+        command = shell.run("log", "a.ckpt", "--plan").stdout.splitlines()[0]
+        assert command.endswith(" ".join(["ckpttool apply plan.toml", *options, "-o a.ckpt"]))
+
+
 def test_what_python_did_and_no_edit_does_is_named(shell: Any, base: Path) -> None:
     ckpttool.save(ckpttool.open("base.ckpt").select("hidden1/kernel(?!/)"), "a.npz")
     result = shell.run("log", "a.npz", "--plan", exit_code=1)

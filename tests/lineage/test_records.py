@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ckpttool import checkpoint
 from ckpttool.formats import registry
@@ -108,6 +109,13 @@ def test_a_framework_that_is_no_name_is_not_known() -> None:
 
 def record(day: int, command: str = "edit") -> Record:
     return Record(command, ("a.ckpt", "-o", "b"), (SOURCE,), ("cast float16",), {"numpy": "2"}, f"2026-01-{day:02}")
+
+
+@pytest.mark.parametrize("place", [-1, 1])
+def test_a_plan_of_a_source_that_is_missing(place: int) -> None:
+    told = {**record(1).as_json(), "plan": {"sources": [place], "step": []}}
+    with pytest.raises(ValueError, match="the plan refers to a source that is missing"):
+        Record.from_json(told)
 
 
 def test_there_and_back() -> None:

@@ -41,3 +41,7 @@ def test_steps_that_are_none():
         replayed(Chain((record("edit", [BASE], [{"drop": "x", "on": "q"}]),)))
     with pytest.raises(PlanError, match="no history"):
         replayed(Chain())
+    first = record("edit", [BASE], [{"drop": "x"}])
+    compared = record("apply", [BASE, MADE], [{"assert": "fc", "equals": "b"}], [None, first.id], "2")
+    with pytest.raises(PlanError, match="no order of its steps ends with the one that makes it"):
+        replayed(Chain((first, compared)))
