@@ -47,6 +47,8 @@ OF_ITS_TIME = {"seconds", "date", checked_json.CHECKSUM, "checksum"}
 MANY = 100
 """How often the few rows are repeated for a fill."""
 GOES_ON = "--resume"
+LOGS = (".study-wal", ".study-shm")
+"""SQLite's logs beside a study, with which its rows are read."""
 SMALL = 1 << 10
 """Bytes after which a fill is synced, in place of 64 MB, so that one of a few rows has several steps."""
 
@@ -181,7 +183,7 @@ def left_in(folder: Path) -> dict[str, str]:
     return {
         _plain(str(path.relative_to(folder))): hashlib.md5(content(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.name.endswith(LOGS)
     }
 
 

@@ -37,16 +37,18 @@ class Kind(Protocol):
 
 
 def staged_output(
-    output: Path, kind: Kind, overwrite: bool, beside: Sequence[Path] = ()
+    output: Path, kind: Kind, overwrite: bool, beside: Sequence[Path] = (), replaced: Sequence[Path] = ()
 ) -> AbstractContextManager[Path]:
     """Yield the staging path for an output, its lineage and the files `beside`, which are committed together.
 
+    `replaced` are files that the command itself may have written before, such as a history of epochs.
+
     Raises:
-        ExistingOutput: one of these exists and `overwrite` is not set.
+        ExistingOutput: one of the others exists and `overwrite` is not set.
     """
 
     def check() -> None:
         kind.check(output, overwrite)
         refuse_existing(beside, overwrite)
 
-    return staged(output, check, lambda: [*kind.outputs(output), *beside, path_beside(output)])
+    return staged(output, check, lambda: [*kind.outputs(output), *beside, *replaced, path_beside(output)])

@@ -27,7 +27,7 @@ from ckpttool.runtime.schedules import RunSteps
 from ckpttool.surgery.verify import changed_tensors
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback, CallbackList, Callbacks, accepts_watch
-from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.callbacks.recording import Recording, history_path, write_history
 from ckpttool.training.defaults import as_begun, constrained, few_steps, optimizer_left, settled, with_head_first
 from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.loop import Loop
@@ -113,12 +113,14 @@ def finetune(
     with callback.run(loop.history):
         kept = loop.run()
         contents = Contents(kept.graph, kept.tensors, task.model.provenance, command)
-        with staged_output(output, writer, overwrite, [report_path(output)]) as place:
+        with staged_output(output, writer, overwrite, [report_path(output)], [history_path(output)]) as place:
             written = writer.write(contents, place, False)
             callback.on_notes(written.notes)
             run = _proved(loop, kept, written.values, task.bound.model, output)
             asked = {**task.options.flat(), **asdict(recording), "to": to}
             write_report(place, _report(run, facts, asked, [*task.going_on, *task.chosen], loop.training.left_behind))
+            if run.history:
+                write_history(place, run.history)
     saves.end()
     return run
 

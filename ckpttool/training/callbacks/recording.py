@@ -77,6 +77,16 @@ def history_path(output: str | Path) -> Path:
     return Path(f"{output}.history.csv")
 
 
+def write_history(output: str | Path, epochs: Sequence[Epoch], durable: bool = True) -> None:
+    """Write the history of a run; with `durable` it is synced to disk."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Epoch))
+    writer.writerows(map(astuple, epochs))
+    with replacing(history_path(output), durable=durable) as file:
+        file.write(text.getvalue().encode())
+
+
 def write_histories(output: str | Path, stages: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Write the epochs of several runs from their reports as one history; column `stage` is the run."""
     names = ["stage", *(field.name for field in fields(Epoch))]
@@ -106,9 +116,9 @@ class HistoryFile(Callback):
         Raises:
             ExistingOutput: it exists.
         """
-        self._path = history_path(output)
-        refuse_existing([self._path], overwrite or _is_of_no_run(self._path, output))
-        refuse_unwritable(self._path)
+        self._output, path = output, history_path(output)
+        refuse_existing([path], overwrite or _is_of_no_run(path, output))
+        refuse_unwritable(path)
         self._epochs: list[Epoch] = []
         self._written = -SECONDS
 
@@ -120,18 +130,10 @@ class HistoryFile(Callback):
         """Write all epochs; the file survives a kill, but maybe not a power failure."""
         self._epochs.append(epoch)
         if time.monotonic() - self._written >= SECONDS:
-            self._write(durable=False)
+            write_history(self._output, self._epochs, durable=False)
             self._written = time.monotonic()
 
     def on_run_end(self) -> None:
-        """Write the file and sync it to disk."""
+        """Write the file and sync it to disk, for a run that was stopped or failed."""
         if self._epochs:
-            self._write(durable=True)
-
-    def _write(self, durable: bool) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Epoch))
-        writer.writerows(map(astuple, self._epochs))
-        with replacing(self._path, durable=durable) as file:
-            file.write(text.getvalue().encode())
+            write_history(self._output, self._epochs)

@@ -46,6 +46,21 @@ def test_it_is_whole_after_each_epoch(
     assert len(rows_of(tmp_path / "out.ckpt.history.csv")) == 4
 
 
+def test_it_is_whole_as_soon_as_the_model_is_there(
+    train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "SECONDS", 1e6)
+    found: list[tuple[bool, int]] = []
+
+    class Reader(HistoryFile):
+        def on_run_end(self) -> None:
+            found.append(((tmp_path / "out.ckpt.index").exists(), len(rows_of(tmp_path / "out.ckpt.history.csv"))))
+
+    monkeypatch.setattr(recording, "HistoryFile", Reader)
+    train()
+    assert found == [(True, 4)]
+
+
 def test_a_run_that_went_on_has_its_whole_history(
     train: Callable[..., Run], stopped: Callable[[], None], tmp_path: Path
 ) -> None:
