@@ -16,9 +16,6 @@ from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN
-from ckpttool.formats.hdf5.tree import read_tree
-from ckpttool.formats.keras.archive import read_archive
-from ckpttool.formats.keras.writing import write_archive, write_weights
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS, is_saved_model
 from ckpttool.formats.tensorflow.saved_model import ASSETS, EXTRA_ASSETS, write_saved_model
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
@@ -31,7 +28,6 @@ from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command, Provenance, carried
 from ckpttool.model.model import as_checkpoint, outputs_of, ready_to_write, require_as_meant, write_model
 from ckpttool.model.resolve import as_graph_knows
-from ckpttool.runtime.keras.write import keras_contents, listed_contents, required_network
 from ckpttool.surgery.edits.values import Averages
 
 
@@ -141,6 +137,8 @@ class KerasWriter:
             raise PlanError(f"{output}: Keras opens a model by its suffix: name it {named}, or specify `to` ckpt")
         refuse_existing([output], overwrite)
         if graph is not None:
+            from ckpttool.runtime.keras.write import required_network
+
             required_network(graph)
 
     def outputs(self, output: Path) -> list[Path]:
@@ -149,6 +147,12 @@ class KerasWriter:
 
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
         """Write the Keras network stored in the graph, with its compile configuration; or the weights alone."""
+        # these import NumPy and h5py, which other families do not need
+        from ckpttool.formats.hdf5.tree import read_tree
+        from ckpttool.formats.keras.archive import read_archive
+        from ckpttool.formats.keras.writing import write_archive, write_weights
+        from ckpttool.runtime.keras.write import keras_contents, listed_contents
+
         self.check(output, overwrite)
         whole, numbered = output.name.endswith(ARCHIVE), output.name.endswith(NUMBERED)
         tensors = _averaged(model.graph, model.tensors)
