@@ -61,6 +61,8 @@ def chosen_columns(table: Table, wanted: Wanted) -> Columns:
     used = labels if wanted.labels else None
     group = wanted.group if wanted.group in table.columns else None
     others = [name for name in table.columns if name not in (labels, SPLIT, group, *wanted.beside)]
+    if not others:
+        raise DataError(f"{table.path}: no column for the inputs; found {', '.join(table.columns)}")
     own = {spec.name: [name for name in spec.names if name in others] for spec in wanted.inputs}
     if len(wanted.inputs) <= 1 and not any(own.values()):
         return Columns({"x": others}, used, group)

@@ -176,6 +176,10 @@ def test_classes_by_name_and_splits_by_column(tmp_path: Path) -> None:
         (lambda lines: [*lines[:4], "1,,3,4,0"], r"row 3: b has no value"),
         (lambda lines: [*lines[:4], "1,2,3,4,"], r"row 3: label has no value"),
         (
+            lambda lines: [line.rpartition(",")[2] for line in lines],
+            r"no column for the inputs; found label",
+        ),
+        (
             lambda lines: ["a,b,c,d,e", *lines[1:]],
             r"no column of labels, expected one named y, .*; found a, b, c, d, e",
         ),
