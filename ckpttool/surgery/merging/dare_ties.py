@@ -11,13 +11,12 @@ from typing import ClassVar
 
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.merging.consensus import Consensus
-from ckpttool.surgery.merging.dare import generators, require_seed, thinned
-from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, require_share, shares
-from ckpttool.surgery.merging.scales import UNSCALED, Scales
+from ckpttool.surgery.merging.dare import Dare, generators, thinned
+from ckpttool.surgery.merging.method import Combine, combined, shares
 
 
 @dataclass(frozen=True)
-class DareTies(TaskVectorMethod):
+class DareTies(Dare):
     """The base plus the weighted mean of the kept elements that have the elected sign.
 
     `density` is the fraction to keep. The same elements are dropped as by `dare` with the same random seed.
@@ -30,15 +29,6 @@ class DareTies(TaskVectorMethod):
     """
 
     name: ClassVar[str] = "dare-ties"
-    weights: tuple[float, ...] | None = None
-    density: float = 0.1
-    seed: int = 42
-    scale: Scales = UNSCALED
-
-    def __post_init__(self) -> None:
-        """Check that the density is above 0 and at most 1, and that the seed is not negative."""
-        require_share("density", self.density, above_zero=True)
-        require_seed(self.seed)
 
     def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
         """Return the merged tensor, computed when it is read."""

@@ -11,14 +11,13 @@ from typing import ClassVar
 import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.merging.dare import generators, require_seed
-from ckpttool.surgery.merging.della import require_sampling, row_of, sampled
-from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, shares
-from ckpttool.surgery.merging.scales import UNSCALED, Scales
+from ckpttool.surgery.merging.dare import generators
+from ckpttool.surgery.merging.della import Della, row_of, sampled
+from ckpttool.surgery.merging.method import Combine, combined, shares
 
 
 @dataclass(frozen=True)
-class DellaLinear(TaskVectorMethod):
+class DellaLinear(Della):
     """The base plus the weighted mean of the task vectors, sampled as by `Della`.
 
     >>> base, a = Tensor.of("x", np.zeros(4)), Tensor.of("x", np.array([1.0, 2.0, 3.0, 4.0]))
@@ -27,16 +26,6 @@ class DellaLinear(TaskVectorMethod):
     """
 
     name: ClassVar[str] = "della-linear"
-    weights: tuple[float, ...] | None = None
-    density: float = 0.5
-    epsilon: float = 0.15
-    seed: int = 42
-    scale: Scales = UNSCALED
-
-    def __post_init__(self) -> None:
-        """Check that all probabilities are above 0 and at most 1, and that the seed is not negative."""
-        require_sampling(self.density, self.epsilon)
-        require_seed(self.seed)
 
     def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
         """Return the merged tensor, computed when it is read."""
