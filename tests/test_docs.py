@@ -20,6 +20,7 @@ from PIL import Image
 
 import ckpttool
 from ckpttool.cli import BESIDE, COMMANDS, main
+from ckpttool.cli.commands.zoo import SUBCOMMANDS
 from ckpttool.runtime.configure import keras as keras_on_tensorflow
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.schedules import Schedule
@@ -95,9 +96,33 @@ def test_the_examples_of_a_page_run(page: str, least: int) -> None:
     assert result.attempted > least
 
 
+def has_option(name: str, option: str) -> bool:
+    command = main.get_command(click.Context(main), name)
+    return command is not None and option in {each.name for each in command.params}
+
+
 def test_every_command_has_a_section_and_a_place_in_the_readme() -> None:
     assert re.findall(r"^## ckpttool (\S+)$", text_of(ROOT / "docs" / "cli.md"), re.MULTILINE) == list(COMMANDS)
     assert [name for name in COMMANDS if f"ckpttool {name} " not in text_of(ROOT / "README.md")] == []
+
+
+def test_the_security_of_every_command_is_stated() -> None:
+    table = text_of(ROOT / "SECURITY.md").partition("## What is checked")[0]
+    names = [*COMMANDS, *(f"zoo {name}" for name in SUBCOMMANDS)]
+    assert [name for name in names if f"`{name}`" not in table and name != "zoo"] == []
+
+
+def test_the_commands_that_read_hdf5_in_a_sandbox_are_named() -> None:
+    sentence = re.search(r"On Linux, (.*?) read them in such a sandbox", text_of(ROOT / "SECURITY.md"), re.DOTALL)
+    assert sentence
+    assert set(re.findall(r"`(\S+?)`", sentence[1])) == {name for name in COMMANDS if has_option(name, "in_process")}
+
+
+def test_the_commands_that_run_a_graph_in_a_sandbox_are_named() -> None:
+    row = re.search(r"^\| (.*?) \| run a graph with TensorFlow", text_of(ROOT / "SECURITY.md"), re.MULTILINE)
+    assert row
+    running = [*(name for name in COMMANDS if has_option(name, "trust")), "zoo suggest"]
+    assert set(re.findall(r"`([a-z][^`]*)`", row[1])) == set(running)
 
 
 def test_every_public_name_is_on_a_page() -> None:
