@@ -1,6 +1,10 @@
-"""The modules that are mutated, and the tests that mirror them."""
+"""The modules that are mutated, and the tests that mirror them: a group per package, and those that deviate."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
 
 
 class Group(NamedTuple):
@@ -9,15 +13,14 @@ class Group(NamedTuple):
     If `functions` are named, only these are mutated. Tests slower than `slowest` seconds are not run.
     """
 
-    modules: tuple[str, ...]
-    tests: tuple[str, ...]
+    modules: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     slowest: float = 2.0
 
 
 TENSORFLOW = ("tensorflow", "keras")
-READING = ("archive", "data_file", "raw_tensors", "unmixed", "versions", "zip_layout")
 BUNDLE = ("bundle", "bundle_data", "bundle_index", "bundle_writer", "slices", "v1")
 BUNDLE_TESTS = (
     "bundle",
@@ -29,26 +32,44 @@ BUNDLE_TESTS = (
     "slices",
     "v1",
 )
-GROUPS = {
-    "safetensors": Group(
-        ("formats/safetensors", "formats/ties.py"), ("formats/safetensors", "surgery/test_salvage.py")
+PLACES = ("formats", "catalogue", "checkpoint", "confinement", "lineage", "remote", "scanning", "surgery", "zoo")
+"""The packages in which, and below which, each is a group: all that reads, writes, fetches or keeps checkpoints."""
+PACKAGES = {
+    "safetensors": Group(("formats/ties.py",), ("surgery/test_salvage.py",)),
+    "wire": Group(tests=("formats/tensorflow/test_bundle_bounds.py", "formats/tensorflow/test_bundle_damage.py")),
+    "writing": Group(
+        tests=(
+            *(f"formats/test_{name}.py" for name in ("read_back", "copying", "split_by_size", "files", "staging")),
+            *(f"formats/test_{name}.py" for name in ("temporary", "faults")),
+            "formats/tensorflow/test_bundle.py",
+            "formats/safetensors/test_format.py",
+        )
     ),
-    "npz": Group(("formats/npz",), ("formats/npz",)),
-    "comparing": Group(
-        ("surgery/verify.py", "surgery/blocks.py", "surgery/diff.py", "verbs/verify.py"),
-        ("surgery/test_verify.py", "surgery/test_diff.py", "cli/test_verify.py", "cli/test_diff.py"),
-    ),
+    "keras": Group(imports=TENSORFLOW, slowest=15.0),
+    "pytorch": Group(tests=("scanning/test_files.py",), imports=("torch",)),
+    "tensorflow": Group(imports=TENSORFLOW, slowest=10.0),
+    "patch": Group(tests=("surgery/patching",)),
     "lineage": Group(
-        ("lineage", "verbs/log.py"),
+        ("verbs/log.py",),
         (
-            "lineage",
+            *(f"cli/test_{name}.py" for name in ("log", "log_plan", "verify")),
             "verbs/test_log.py",
-            "cli/test_log.py",
-            "cli/test_log_plan.py",
-            "cli/test_verify.py",
             "test_checkpoint.py",
         ),
         slowest=4.0,
+    ),
+    "checkpoint": Group(tests=("test_checkpoint.py",)),
+    "catalogue": Group(tests=("zoo", "remote/test_pull.py")),
+    "zoo": Group(tests=("remote/test_pull.py",)),
+    "surgery/adapters": Group(tests=("verbs/test_extract.py",), imports=("torch",)),
+    "surgery/patching": Group(tests=("formats/patch",)),
+    "surgery/salvaging": Group(tests=("surgery/test_salvage.py", "cli/test_salvage.py")),
+}
+"""What groups of packages have besides their own modules and tests."""
+BY_HAND = {
+    "comparing": Group(
+        ("surgery/verify.py", "surgery/blocks.py", "surgery/diff.py", "verbs/verify.py"),
+        ("surgery/test_verify.py", "surgery/test_diff.py", "cli/test_verify.py", "cli/test_diff.py"),
     ),
     "cache": Group(
         ("data/feature_store.py", "data/feature_files.py", "data/feature_parts.py", "data/fingerprint.py"),
@@ -63,46 +84,18 @@ GROUPS = {
         ("searching/study.py", "searching/study_file.py"),
         ("searching/test_study.py", "searching/test_differences.py", "searching/test_stopping.py"),
     ),
-    "writing": Group(
-        ("formats/writing/read_back.py", "formats/writing/copying.py"),
-        (
-            "formats/test_read_back.py",
-            "formats/test_copying.py",
-            "formats/test_split_by_size.py",
-            "formats/tensorflow/test_bundle.py",
-            "formats/safetensors/test_format.py",
-        ),
-    ),
     "pairing": Group(
         ("searching/differences.py",),
         ("searching/test_differences.py",),
         functions=("by_seed", "Differences.between"),
     ),
-    "wire": Group(
-        ("formats/wire",),
-        (
-            *(f"formats/wire/test_{name}.py" for name in ("wire", "sorted_table", "strict_json", "checked_json")),
-            "formats/tensorflow/test_bundle_bounds.py",
-            "formats/tensorflow/test_bundle_damage.py",
-        ),
-    ),
-    "reading": Group(
-        tuple(f"formats/reading/{name}.py" for name in READING),
-        ("formats/reading",),
-    ),
     "prefix": Group(
         ("formats/tensorflow/prefix.py", "formats/tensorflow/folder.py"),
         ("formats/tensorflow/test_prefix.py",),
     ),
-}
-"""The groups that are tested by default: every survivor is explained in `survivors.txt`."""
-BY_NAME = {
     "bundle": Group(
         tuple(f"formats/tensorflow/{name}.py" for name in BUNDLE),
-        (
-            *(f"formats/tensorflow/test_{name}.py" for name in BUNDLE_TESTS),
-            "formats/test_copying.py",
-        ),
+        (*(f"formats/tensorflow/test_{name}.py" for name in BUNDLE_TESTS), "formats/test_copying.py"),
     ),
     "saved-model": Group(
         ("formats/tensorflow/saved_model.py", "formats/tensorflow/object_checkpoint.py"),
@@ -114,8 +107,7 @@ BY_NAME = {
         slowest=10.0,
         imports=TENSORFLOW,
     ),
-    "hdf5": Group(("formats/hdf5",), ("formats/hdf5",), slowest=1.0),
-    "keras": Group(
+    "keras-files": Group(
         tuple(f"formats/keras/{name}.py" for name in ("archive", "copy", "files", "weights", "writing")),
         tuple(f"formats/keras/test_{name}.py" for name in ("archive", "copy", "files", "weights", "writing")),
         slowest=15.0,
@@ -166,28 +158,8 @@ BY_NAME = {
         imports=TENSORFLOW,
         slowest=15.0,
     ),
-    "caffe": Group(("formats/caffe",), ("formats/caffe",), slowest=1.0),
-    "darknet": Group(("formats/darknet",), ("formats/darknet",), slowest=1.0),
-    "flax": Group(("formats/flax",), ("formats/flax",), slowest=1.0),
-    "gguf": Group(("formats/gguf",), ("formats/gguf",), slowest=1.0),
-    "tflite": Group(("formats/tflite",), ("formats/tflite",), slowest=1.0),
-    "zarr": Group(("formats/zarr",), ("formats/zarr",), slowest=1.0),
-    "torch-folders": Group(
-        tuple(f"formats/pytorch/{name}.py" for name in ("distributed", "distributed_index", "zero", "zero_files")),
-        ("formats/pytorch/test_distributed.py", "formats/pytorch/test_zero.py"),
-        imports=("torch",),
-    ),
-    "patches": Group(
-        ("formats/patch", "surgery/patching/applying.py", "surgery/patching/hashes.py"),
-        ("formats/patch", "surgery/patching"),
-    ),
     "asserting": Group(
         ("plans/assert_step.py", "plans/assertions.py"), ("plans/test_assertions.py", "plans/test_run.py")
-    ),
-    "adapters": Group(
-        tuple(f"surgery/adapters/{name}.py" for name in ("adapter", "changes", "config")),
-        ("surgery/adapters", "verbs/test_extract.py"),
-        imports=("torch",),
     ),
     "sources": Group(
         ("verbs/apply.py", "plans/script.py"),
@@ -217,24 +189,46 @@ BY_NAME = {
         ),
     ),
     "staging": Group(("data/staging.py",), ("data/test_staging.py", "data/sources"), functions=("staged", "_whole")),
-    "catalogue": Group(
-        (
-            *(f"zoo/{name}.py" for name in ("blobs", "catalogues", "checking", "compacting", "downloads", "hashing")),
-            *(f"catalogue/{name}.py" for name in ("manifest", "placing", "recipes")),
-        ),
-        (
-            *(f"zoo/test_{name}.py" for name in ("blobs", "catalogues", "compacting", "hostile", "removal", "store")),
-            "remote/test_pull.py",
-        ),
-    ),
-    "pulls": Group(
-        ("zoo/hub.py", "zoo/pull.py"),
-        ("zoo/test_pull_hub.py", "remote/test_pull.py"),
-        functions=("_listed", "_require_listed", "_required_hash", "from_web", "from_hub", "Repository"),
-    ),
     "vocabularies": Group(
         ("surgery/merging/vocabulary.py", "surgery/merging/vocabulary_tensors.py"),
         ("surgery/merging/test_vocabulary.py", "surgery/merging/test_alignment.py", "cli/test_merge.py"),
     ),
 }
-"""The groups that are tested only if they are named."""
+"""The groups that are no packages: proofs outside of them, and parts of packages that are tested apart."""
+
+
+def _packages() -> Iterator[str]:
+    """Yield the packages whose groups follow from their place, below `ckpttool/`."""
+    for place in PLACES:
+        for path in sorted([ROOT / "ckpttool" / place, *(ROOT / "ckpttool" / place).rglob("*/")]):
+            package = path.relative_to(ROOT / "ckpttool").as_posix()
+            if any((ROOT / "tests" / package).glob("test_*.py")) or _named(package) in PACKAGES:
+                yield package
+
+
+def _named(package: str) -> str:
+    return package.removeprefix("formats/")
+
+
+def _group(package: str) -> Group:
+    """Return the group of a package: its modules that no other group mutates whole, and the tests in the same place."""
+    apart = {
+        module for group in (*BY_HAND.values(), *PACKAGES.values()) if not group.functions for module in group.modules
+    }
+    paths = sorted((ROOT / "ckpttool" / package).glob("*.py"))
+    own = [path.relative_to(ROOT / "ckpttool").as_posix() for path in paths if path.name != "__init__.py"]
+    tests = sorted((ROOT / "tests" / package).glob("test_*.py"))
+    more = PACKAGES.get(_named(package), Group())
+    return more._replace(
+        modules=(*(name for name in own if name not in apart), *more.modules),
+        tests=tuple(dict.fromkeys([*(path.relative_to(ROOT / "tests").as_posix() for path in tests), *more.tests])),
+    )
+
+
+GROUPS = {**{_named(package): _group(package) for package in _packages()}, **BY_HAND}
+"""All groups by name."""
+CHECKED = (
+    *("safetensors", "npz", "comparing", "lineage", "cache", "search", "writing"),
+    *("pairing", "wire", "reading", "prefix"),
+)
+"""The groups that are tested by default: every survivor is explained in `survivors.txt`."""

@@ -37,10 +37,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from mutants import Mutant, Source
-from mutation_groups import BY_NAME, GROUPS, Group
+from mutation_groups import CHECKED, GROUPS, ROOT, Group
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent
 EXPLAINED = HERE / "survivors.txt"
 PATIENCE = 20.0
 """The CPU seconds, in addition to ten times those of a mutant's tests, after which it counts as hanging (killed)."""
@@ -174,11 +173,7 @@ class Tester:
 
 
 def _paths(group: Group) -> list[Path]:
-    found = []
-    for name in group.modules:
-        path = ROOT / "ckpttool" / name
-        found += sorted(path.glob("*.py")) if path.is_dir() else [path]
-    return [path for path in found if path.name != "__init__.py"]
+    return [ROOT / "ckpttool" / name for name in group.modules]
 
 
 def _known_functions(paths: set[str]) -> dict[tuple[str, str, int], list[types.FunctionType]]:
@@ -299,11 +294,10 @@ def survived(outputs: Iterable[Path]) -> Named:
 
 def gone(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the explanations of mutants that no longer exist, because the code has changed."""
+    paths = {str(path.relative_to(ROOT / "ckpttool")): path for group in GROUPS.values() for path in _paths(group)}
     there: dict[str, set[str]] = {}
-    for group in {**GROUPS, **BY_NAME}.values():
-        for path in _paths(group):
-            name = str(path.relative_to(ROOT / "ckpttool"))
-            there.setdefault(name, {mutant.key for mutant in Source(path, name).mutants()})
+    for file in {file for file, _ in reasons} & paths.keys():
+        there[file] = {mutant.key for mutant in Source(paths[file], file).mutants()}
     return [(file, key) for file, key in reasons if key not in there.get(file, ())]
 
 
@@ -321,15 +315,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="try one of so many mutants")
     parser.add_argument("--seconds", type=float, help="begin no other group after so many")
-    parser.add_argument("--only", action="append", help=f"groups: {', '.join({**GROUPS, **BY_NAME})}")
+    parser.add_argument("--only", action="append", help=f"groups: {', '.join(GROUPS)}")
     parser.add_argument("--matching", default="", help="those with this text in their names alone")
     parser.add_argument("--again", type=Path, nargs="+", help="only survivors of earlier runs: their outputs")
     arguments = parser.parse_args()
     reasons, all_tried, names = explained(), [], []
     chosen = arguments.every, arguments.matching, survived(arguments.again) if arguments.again else None
-    for name in in_turn(arguments.only or list(GROUPS), arguments.seconds):
+    for name in in_turn(arguments.only or list(CHECKED), arguments.seconds):
         begin = time.monotonic()
-        group = in_child(partial(tried, {**GROUPS, **BY_NAME}[name], *chosen))
+        group = in_child(partial(tried, GROUPS[name], *chosen))
         if group is None:
             raise SystemExit(f"{name}: it ended early")
         all_tried += group
