@@ -37,11 +37,17 @@ class Kind(Protocol):
 
 
 def staged_output(
-    output: Path, kind: Kind, overwrite: bool, beside: Sequence[Path] = (), replaced: Sequence[Path] = ()
+    output: Path,
+    kind: Kind,
+    overwrite: bool,
+    beside: Sequence[Path] = (),
+    replaced: Sequence[Path] = (),
+    done: Sequence[Path] = (),
 ) -> AbstractContextManager[Path]:
     """Yield the staging path for an output, its lineage and the files `beside`, which are committed together.
 
-    `replaced` are files that the command itself may have written before, such as a history of epochs.
+    `replaced` are files that the command itself may have written before, such as a history of epochs; `done` are
+    folders with partial results, which the commit removes.
 
     Raises:
         ExistingOutput: one of the others exists and `overwrite` is not set.
@@ -51,4 +57,4 @@ def staged_output(
         kind.check(output, overwrite)
         refuse_existing(beside, overwrite)
 
-    return staged(output, check, lambda: [*kind.outputs(output), *beside, *replaced, path_beside(output)])
+    return staged(output, check, lambda: [*kind.outputs(output), *beside, *replaced, path_beside(output)], done)

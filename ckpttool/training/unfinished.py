@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, PlanError
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
-from ckpttool.formats.writing.temporary import is_temporary, temporary_name
+from ckpttool.formats.writing.temporary import is_temporary, remove_folder
 
 ASKED = "asked.json"
 """The file with the options of the work in a folder."""
@@ -19,6 +18,9 @@ ASKED = "asked.json"
 @contextlib.contextmanager
 def unfinished(folder: Path, asked: Mapping[str, Any], resume: bool, overwrite: bool) -> Iterator[Path]:
     """Provide a folder, empty unless a run is resumed; it is deleted when all is done, or nothing was started.
+
+    The commit of the output should delete it already (`staged_output(done=...)`): a run that is killed right after its
+    commit has nothing left to resume.
 
     Args:
         folder: The folder.
@@ -36,7 +38,7 @@ def unfinished(folder: Path, asked: Mapping[str, Any], resume: bool, overwrite: 
     if _is_begun(folder) and resume:
         _require_same(folder, asked)
     else:
-        _remove(folder)
+        remove_folder(folder)
         folder.mkdir(parents=True)
         with replacing(folder / ASKED) as file:
             file.write(checked_json.dumps(asked))
@@ -44,22 +46,14 @@ def unfinished(folder: Path, asked: Mapping[str, Any], resume: bool, overwrite: 
         yield folder
     except CkptError:
         if not _is_begun(folder):
-            _remove(folder)
+            remove_folder(folder)
         raise
-    _remove(folder)
+    remove_folder(folder)
 
 
 def _is_begun(folder: Path) -> bool:
     """Return whether a folder contains more than the file with the options, and what a killed run did not finish."""
     return folder.is_dir() and any(path.name != ASKED and not is_temporary(path.name) for path in folder.iterdir())
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder as a whole: what is left of it by a kill is temporary, and removed by the next run."""
-    aside = temporary_name(folder)
-    with contextlib.suppress(FileNotFoundError):
-        folder.rename(aside)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _require_same(folder: Path, asked: Mapping[str, Any]) -> None:

@@ -116,7 +116,8 @@ def finetune_in_rounds(
         contents = Contents(made.graph, made.checkpoint, model.provenance, command)
         if picture:
             draw_curves(picture, output.name, [each.epochs for each in done], kept.number)
-        with staged_output(output, writer, overwrite, [report_path(output), history_path(output)]) as place:
+        beside = [report_path(output), history_path(output)]
+        with staged_output(output, writer, overwrite, beside, done=[folder]) as place:
             callback.on_notes(writer.write(contents, place, False).notes)
             asked_for = {**kept.report["options"], **pseudo.flat(), **asdict(recording), "to": to}
             write_report(place, {**kept.report, "options": asked_for, **rounds.as_json()})

@@ -10,7 +10,9 @@ from typing import Any
 from ckpttool.catalogue.local_files import local
 from ckpttool.catalogue.names import is_entry
 from ckpttool.core.counts import counted
+from ckpttool.core.errors import CkptError
 from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.remote.paths import is_url, whole_url
 from ckpttool.scanning import walk
 from ckpttool.scanning.finding import SEVERITIES, Finding, Severity, Unread
 from ckpttool.scanning.sarif import sarif as sarif_log
@@ -70,7 +72,13 @@ def scan(paths: Sequence[Path], least: Severity = "low") -> Findings:
 
     Raises:
         MissingFile: a path does not exist.
+        CkptError: a path is a URL.
     """
+    for each in filter(is_url, paths):
+        raise CkptError(
+            f"{whole_url(each)} is a URL, and only local files are scanned: download it, or store it with "
+            "`ckpttool zoo pull` and scan the entry"
+        )
     result = walk.scan([local(each) if is_entry(each) else each for each in paths])
     told = SEVERITIES[: SEVERITIES.index(least) + 1]
     found = sorted((each for each in result.found if each.severity in told), key=lambda each: told.index(each.severity))

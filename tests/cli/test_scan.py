@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import ckpttool
+from ckpttool.core.errors import CkptError
 from tests.hostile_models import NESTED, acting, graph, write
 
 
@@ -91,3 +93,10 @@ def test_the_verdict_is_that_of_the_gate(shell: Any, tmp_path: Path) -> None:
             require_computing(load(path))
         except GraphError:
             assert shell.run("scan", path, exit_code=1), place
+
+
+def test_a_url_is_refused_by_the_command_and_the_function(shell: Any) -> None:
+    url = "http://host/model.npz"
+    assert f"{url} is a URL, and only local files are scanned" in shell.run("scan", url, exit_code=2).stderr
+    with pytest.raises(CkptError, match=f"^{url} is a URL"):
+        ckpttool.scan(url)

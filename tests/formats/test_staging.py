@@ -126,6 +126,25 @@ def test_what_a_broken_disk_keeps_is_removed_by_the_next_one_unless_another_file
     assert not os.path.lexists(COMMITTED)
 
 
+def test_partial_results_go_with_the_commit_of_the_output(monkeypatch):
+    def folder(number):
+        Path("x.stages").mkdir()
+        Path("x.stages/1").write_text(f"{number}")
+
+    def make():
+        with staged(Path("x"), lambda: None, lambda: [Path("x")], [Path("x.stages"), Path("x.rounds")]) as place:
+            place.write_text("new")
+
+    folder(1)
+    make()
+    assert [path.name for path in Path().iterdir()] == ["x"]
+    folder(2)
+    interrupted_after(make, monkeypatch)
+    shutil.copytree("x.stages", "another's")
+    settle(Path("x"))
+    assert sorted(path.name for path in Path().iterdir()) == ["another's", "x"]
+
+
 def write_parts(text, parts):
     """Write an output whose first file lists the others, as an index does."""
 

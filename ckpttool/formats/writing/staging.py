@@ -24,7 +24,7 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.formats.wire import crc
 from ckpttool.formats.writing.attributes import keep_attributes, stage_mode
 from ckpttool.formats.writing.system import exchange, folder_lock, sync_folder
-from ckpttool.formats.writing.temporary import WriterProcess, is_temporary, output_of, temporary_name
+from ckpttool.formats.writing.temporary import WriterProcess, is_temporary, output_of, remove_folder, temporary_name
 
 COMMITTED = ".ckpttool-commit"
 """The folder of a committed output whose files have not been moved to their names yet."""
@@ -36,13 +36,16 @@ INDEXES = (".index", ".json")
 
 
 @contextlib.contextmanager
-def staged(path: Path, check: Callable[[], object], old: Callable[[], Iterable[Path]]) -> Iterator[Path]:
+def staged(
+    path: Path, check: Callable[[], object], old: Callable[[], Iterable[Path]], done: Iterable[Path] = ()
+) -> Iterator[Path]:
     """Yield the path at which to write an output (and files beside it), which are committed at the end of the block.
 
     `check` raises if the output must not be written; it is called again before the commit, because other processes may
     have written. `old` returns the files that an output at the path may have: those that are not written again are
-    removed. If an exception leaves the block, nothing is committed. A `staged` path within the block is yielded
-    unchanged, so that nested outputs are part of this one.
+    removed. So are the folders `done`, whose partial results the output contains. If an exception leaves the block,
+    nothing is committed. A `staged` path within the block is yielded unchanged, so that nested outputs are part of this
+    one.
     """
     if is_staged(path):
         yield path
@@ -52,7 +55,7 @@ def staged(path: Path, check: Callable[[], object], old: Callable[[], Iterable[P
     try:
         stage.mkdir(stage_mode(old()))
         yield stage / path.name
-        _commit(stage, path.parent, check, old)
+        _commit(stage, path.parent, check, old, done)
     except (CkptError, OSError) as error:
         _say_destination(error, stage, path)
         raise
@@ -114,7 +117,9 @@ def _settle_folder(folder: Path) -> None:
         ) from error
 
 
-def _commit(stage: Path, folder: Path, check: Callable[[], object], old: Callable[[], Iterable[Path]]) -> None:
+def _commit(
+    stage: Path, folder: Path, check: Callable[[], object], old: Callable[[], Iterable[Path]], done: Iterable[Path]
+) -> None:
     """Commit the staged files with one rename, then move them to their names."""
     with folder_lock(folder):
         _finish(folder)
@@ -122,7 +127,8 @@ def _commit(stage: Path, folder: Path, check: Callable[[], object], old: Callabl
         names = sorted(each.name for each in stage.iterdir())
         before = [each for each in dict.fromkeys(old()) if os.path.lexists(each)]
         keep_attributes(stage, folder, names, before)
-        gone = {each.name: os.lstat(each).st_ino for each in before if each.name not in names}
+        replaced = [*before, *(each for each in done if os.path.lexists(each))]
+        gone = {each.name: os.lstat(each).st_ino for each in replaced if each.name not in names}
         if len(names) == 1 and not gone and _place_at_once(stage / names[0], folder / names[0]):
             _sync_both(folder, stage)
             return
@@ -146,10 +152,7 @@ def _finish(folder: Path) -> None:
         return  # the new output does not depend on this: the next run tries again
     if manifest.gone:
         sync_folder(folder)  # the removals reach the disk before that of the commit
-    aside = temporary_name(committed)
-    with contextlib.suppress(FileNotFoundError):
-        committed.rename(aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    remove_folder(committed)
 
 
 def _place_at_once(new: Path, final: Path) -> bool:
@@ -174,9 +177,12 @@ def _place(new: Path, final: Path, inode: int) -> None:
 
 
 def _removed(old: Path, inode: int) -> bool:
-    """Remove an old file unless another one has its name; return False if it should be tried again."""
+    """Remove an old file or folder unless another has its name; return False if it should be tried again."""
     try:
-        if os.lstat(old).st_ino == inode:
+        status = os.lstat(old)
+        if status.st_ino == inode and S_ISDIR(status.st_mode):
+            remove_folder(old)
+        elif status.st_ino == inode:
             old.unlink()
     except (FileNotFoundError, PermissionError):
         return True  # it no longer exists, or another user has to remove it

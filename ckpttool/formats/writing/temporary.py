@@ -13,6 +13,7 @@ All other outputs are kept, and so are all if there is no `/proc`, as on macOS. 
 a folder that is being replaced; it is removed only if its replacement exists.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -111,6 +112,14 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, if it exists, as a whole: what a kill leaves of it is temporary, and removed by the next run."""
+    aside = temporary_name(folder)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def left_behind(output: Path) -> Iterator[Path]:
