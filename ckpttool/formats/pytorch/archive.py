@@ -45,11 +45,9 @@ class TorchArchive:
         """Read the zip's directory, of a file or of the part of one that contains a tensor of a distributed checkpoint.
 
         Raises:
-            FormatError: it is a part of a distributed checkpoint and none is specified, or has unsupported members.
+            FormatError: it has no pickle, or unsupported members.
             CorruptCheckpoint: it is damaged.
         """
-        if part is None:
-            refuse_distributed(path)
         self.file = part or CheckpointFile(path)
         self.path = path
         infos = members(path, part)

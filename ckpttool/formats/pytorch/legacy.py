@@ -135,10 +135,15 @@ class OldFile:
 
     def _of_tar(self, file: IO[bytes]) -> Any:
         parts = self._parts(file)
-        file.seek(parts["storages"])
-        storages = self._tar_storages(file)
-        file.seek(parts["tensors"])
-        tensors = self._tar_tensors(file, storages)
+        try:
+            file.seek(parts["storages"])
+            storages = self._tar_storages(file)
+            file.seek(parts["tensors"])
+            tensors = self._tar_tensors(file, storages)
+        except FormatError:
+            raise
+        except ValueError as error:
+            raise CorruptCheckpoint(f"{self.path}: {error}") from error
 
         def persistent(description: Any) -> Any:
             match description:
@@ -195,18 +200,10 @@ class OldFile:
                     if not 0 <= rank <= RANK_LIMIT:
                         raise CorruptCheckpoint(f"{self.path}: tensor {key} has {counted(rank, 'dimension')}")
                     numbers = struct.unpack(f"<{2 * rank + 1}q", self._read(file, 8 * (2 * rank + 1)))
-                    tensors[str(key)] = self._tensor(storages[str(held)], numbers[:rank], numbers[rank:-1], numbers[-1])
+                    tensors[str(key)] = _tensor(storages[str(held)], numbers[:rank], numbers[rank:-1], numbers[-1])
                 case _:
                     raise CorruptCheckpoint(f"{self.path}: a tensor of its tar file has no storage")
         return tensors
-
-    def _tensor(
-        self, held: Storage | Unread, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
-    ) -> View | Unread:
-        try:
-            return held if isinstance(held, Unread) else tensor_of(held, offset, shape, strides)
-        except ValueError as error:
-            raise CorruptCheckpoint(f"{self.path}: {error}") from error
 
     def _count(self, file: IO[bytes]) -> int:
         count = self._pickle(file)
@@ -237,3 +234,7 @@ def _part(held: Storage | Unread, view: Any) -> Storage | Unread:
             if offset + elements <= held.elements:
                 return Storage(held.key, held.dtype, held.elements, held.start + offset)
     raise ValueError("a storage is a view of another that it does not fit into")
+
+
+def _tensor(held: Storage | Unread, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> View | Unread:
+    return held if isinstance(held, Unread) else tensor_of(held, offset, shape, strides)
