@@ -127,7 +127,7 @@ def report(
         CkptError: the model does not exist, the rows do not match it, or a file exists.
     """
     path = path_of(model)
-    places = [None if each is None else as_path(each) for each in (output, card)]
+    places = None if output is None else as_path(output), None if card is None else as_path(card)
     report_verb.check_outputs([place for place in places if place], overwrite)
     evaluation = None
     if data is not None:
@@ -136,9 +136,7 @@ def report(
         opened, told = to_run(model, allow_op, ema), reporting(callbacks, verbose)
         evaluation = report_verb.evaluation_of(opened, as_source(data), told, **judged_of(settings))
     facts = report_verb.report(path, None if against is None else path_of(against), evaluation, _quiet)
-    for place, write in zip(places, (report_verb.write_page, report_verb.write_card), strict=True):
-        if place is not None:
-            write(facts, place)
+    report_verb.write(facts, *places, overwrite=overwrite)
     return facts
 
 

@@ -1,6 +1,8 @@
 """Report: the facts about a model for a page: what it is, its lineage, and the values and statistics of its layers."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from ckpttool.formats.keras.connections import layers_before
 from ckpttool.formats.keras.files import is_whole_model
 from ckpttool.formats.keras.network import Network, read_network
 from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.formats.writing.staging import staged
 from ckpttool.graph.contents.layer_links import layer_links
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
@@ -137,33 +140,47 @@ def check_outputs(paths: Iterable[Path], overwrite: bool) -> None:
 
     Raises:
         ExistingOutput: one of them exists.
-        PlanError: no output is specified.
+        PlanError: no output is specified, or one for both.
     """
     paths = list(paths)
     if not paths:
         raise PlanError("nothing to write: `output` is for a page, `card` for a model card")
+    if len({os.path.abspath(path) for path in paths}) < len(paths):  # noqa: PTH100 - links are replaced, not followed
+        raise PlanError(f"`output` and `card` are both {paths[0]}: the page and the card are two files")
     refuse_existing(paths, overwrite)
 
 
-def write_page(facts: Facts, path: Path) -> None:
-    """Write a report as an HTML page, atomically."""
+def write(facts: Facts, page: Path | None = None, card: Path | None = None, overwrite: bool = False) -> None:
+    """Write a report as an HTML page, a model card (Markdown with the fields of the Hub), or both, in one commit.
+
+    Two files in different folders are a commit each.
+
+    Raises:
+        ExistingOutput: one of them exists and `overwrite` is not set.
+    """
+    texts = {path: of(facts) for path, of in ((page, _page_text), (card, _card_text)) if path}
+    for folder in dict.fromkeys(path.parent for path in texts):
+        paths = [path for path in texts if path.parent == folder]
+        with staged(paths[0], partial(check_outputs, paths, overwrite), partial(list, paths)) as place:
+            for path in paths:
+                with replacing(place.with_name(path.name)) as file:
+                    file.write(texts[path].encode("utf-8", "backslashreplace"))
+
+
+def _page_text(facts: Facts) -> str:
     from ckpttool.reporting.page import page
 
-    with replacing(path) as file:
-        file.write(page(facts).encode("utf-8", "backslashreplace"))
+    return page(facts)
 
 
-def write_card(facts: Facts, path: Path) -> None:
-    """Write a report as a model card, in Markdown with the fields of the Hub, atomically."""
+def _card_text(facts: Facts) -> str:
     evaluation = facts.evaluation
     figures = evaluation.figures if evaluation else {}
     measured = [f"{key}={figures[key]}" for key in ("accuracy", "loss") if figures.get(key) is not None]
     datasets = [Path(evaluation.data).stem] if evaluation else []
     task = "image-classification" if evaluation and any(each.image is not None for each in evaluation.worst) else None
     said = Said(metrics=measured, task=task, datasets=datasets)
-    card = {**card_of(said, library=facts.library), "text": card_body(facts)}
-    with replacing(path) as file:
-        file.write(card_text(facts.path.name, card).encode("utf-8", "backslashreplace"))
+    return card_text(facts.path.name, {**card_of(said, library=facts.library), "text": card_body(facts)})
 
 
 def _with_figures(layers: Sequence[Row], tensors: Iterable[str]) -> set[str]:

@@ -1,5 +1,6 @@
 """`report` in a browser: the model, its history, its layers' content, its outputs for rows."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from safetensors.numpy import save_file
 
 from ckpttool import checkpoint
 from ckpttool.cli import main
+from ckpttool.formats.writing.files import replacing
+from ckpttool.verbs import report
 from ckpttool.zoo.card import parsed
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +122,8 @@ def test_many_tensors_make_no_large_page_and_no_large_process(tmp_path: Path) ->
 import re, sys
 from click.testing import CliRunner
 from ckpttool.cli import main
+from ckpttool.formats.writing.files import replacing
+from ckpttool.verbs import report
 done = CliRunner().invoke(main, ["report", "bert.safetensors", "-o", "page.html"])
 assert done.exit_code == 0, done.output
 assert "tensorflow" not in sys.modules
@@ -180,6 +185,26 @@ def test_an_output_that_exists_stays(shell: Any, tmp_path: Path, model: Path) ->
     assert page.read_text().startswith("<!doctype html>")
     assert "no such" in shell.error("report", tmp_path / "none.ckpt", "-o", tmp_path / "other.html")
     assert not (tmp_path / "other.html").exists()
+
+
+def test_a_page_and_its_card_are_one_commit(
+    shell: Any, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, card = tmp_path / "page.html", tmp_path / "card.md"
+    both = ("report", model, "-o", page, "--card", card)
+
+    def full(path: Path) -> Any:
+        if path.name == card.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replacing(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "replacing", full)
+        assert shell.error(*both) == f"{page}: No space left on device"
+    assert list(tmp_path.glob("*.html")) == list(tmp_path.glob(".*")) == []
+    shell.run(*both)
+    assert page.exists() and card.exists()
+    assert "are two files" in shell.error("report", model, "-o", page, "--card", page, "--overwrite")
 
 
 def test_a_graph_alone_has_layers_without_values(shell: Any, tmp_path: Path, model: Path, opened: Opened) -> None:

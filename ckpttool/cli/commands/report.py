@@ -86,7 +86,6 @@ def report(
             opened, data, ProgressPrinter(True), objective=objective, roles=roles, **reading
         )
     facts = verb.report(model, against, evaluation, say, layer_commands(model))
-    for path, write in ((output, verb.write_page), (card, verb.write_card)):
-        if path is not None:
-            write(facts, path)
-            say(f"{path}: written")
+    verb.write(facts, output, card, overwrite)
+    for path in filter(None, (output, card)):
+        say(f"{path}: written")

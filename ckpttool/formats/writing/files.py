@@ -93,7 +93,8 @@ def writing(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
         with os.fdopen(descriptor, "w+b") as file:
             yield temporary, file
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was renamed, or the next run removes it
+            temporary.unlink()
 
 
 @contextlib.contextmanager
