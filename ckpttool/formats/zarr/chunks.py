@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -101,20 +101,15 @@ def _has(dtype: DType, fill: Any) -> bool:
     return bool(limits.min <= fill <= limits.max and fill % 1 == 0)
 
 
-def boxes(shape: Shape, steps: Shape) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
-    """Yield the indices of chunks, and the box of each within the array.
+def box_of(number: Shape, steps: Shape, shape: Shape) -> tuple[slice, ...]:
+    """Return the box of a chunk within its array.
 
-    >>> [box for _, box in boxes((5,), (3,))]
-    [(slice(0, 3, None),), (slice(3, 5, None),)]
+    >>> box_of((1,), (3,), (5,))
+    (slice(3, 5, None),)
     """
-    for number in product(*(range(-(-size // step)) for size, step in zip(shape, steps, strict=True))):
-        yield (
-            number,
-            tuple(
-                slice(each * step, min((each + 1) * step, size))
-                for each, step, size in zip(number, steps, shape, strict=True)
-            ),
-        )
+    return tuple(
+        slice(each * step, min((each + 1) * step, size)) for each, step, size in zip(number, steps, shape, strict=True)
+    )
 
 
 def _zstd(raw: bytes, size: int) -> bytes:

@@ -45,6 +45,10 @@ class Chunks:
     index: "Chunks | None" = None
     index_first: bool = False
 
+    def nbytes(self, dtype: DType) -> int:
+        """Return the uncompressed size of a chunk in bytes."""
+        return math.prod(self.shape) * dtype.itemsize
+
 
 @dataclass(frozen=True)
 class Described:
@@ -66,6 +70,23 @@ class Described:
     def grid(self) -> Shape:
         """The number of chunks along each axis."""
         return tuple(-(-size // step) for size, step in zip(self.shape, self.chunks.shape, strict=True))
+
+    @property
+    def band(self) -> int:
+        """The uncompressed size in bytes of the chunks with one number along the first axis, within the array."""
+        if not self.shape or not self.nbytes:
+            return self.nbytes
+        return max(
+            self.chunks.nbytes(self.dtype), self.nbytes // self.shape[0] * min(self.chunks.shape[0], self.shape[0])
+        )
+
+    def rows(self, numbers: range) -> tuple[slice, ...]:
+        """Return the box of the chunks with these numbers along the first axis."""
+        if not self.shape:
+            return ()
+        step, end = self.chunks.shape[0], self.shape[0]
+        first = slice(min(numbers.start * step, end), min(numbers.stop * step, end))
+        return (first, *(slice(0, size) for size in self.shape[1:]))
 
     def key(self, numbers: Shape) -> str:
         """Return the key of a chunk, relative to the array's key."""

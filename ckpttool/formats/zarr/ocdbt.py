@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.reading.archive import RATIO_LIMIT
 from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.wire import crc, varint
 from ckpttool.formats.zarr.store import Neighbours, Store, Stored
@@ -22,6 +23,8 @@ MOST_NODES, MOST_KEYS = 100_000, 2_000_000
 """The maximum numbers of nodes that are read and of keys: several paths may lead to the same node."""
 MOST_NODE_BYTES = 1 << 30
 """The maximum total size of all nodes in bytes, uncompressed."""
+FREE_NODE, FREE_NODES, FREE_KEYS = 32 << 20, 64 << 20, 100_000
+"""A node of up to this size in bytes, nodes of this total size, and so many keys may be compressed to any size."""
 FRAME = struct.Struct(">IQ")
 """The header of manifests and nodes: a big-endian magic number, and the size, which is little-endian."""
 
@@ -51,7 +54,7 @@ def read_database(folder: Path) -> Store:
 class _Database:
     def __init__(self, folder: Path) -> None:
         self.path, self._files = folder / MANIFEST, Neighbours(folder)
-        self._nodes, self._bytes = 0, 0
+        self._nodes, self._bytes, self._stored = 0, 0, 0
         self._found: Store = {}
 
     def values(self) -> Store:
@@ -128,8 +131,8 @@ class _Database:
     def _keep(self, key: str, place: Stored) -> None:
         if key in self._found:
             raise CorruptCheckpoint(f"{self.path}: the key {key[:200]} appears twice")
-        if len(self._found) == MOST_KEYS:
-            raise FormatError(f"{self.path}: it has over {MOST_KEYS} keys, the limit")
+        if len(self._found) == min(MOST_KEYS, FREE_KEYS + self._stored):
+            raise FormatError(f"{self.path}: it has over {len(self._found)} keys in nodes of {self._stored} bytes")
         self._found[key] = place
 
     def _unframed(self, raw: bytes, what: int, path: Path) -> "_Fields":
@@ -146,22 +149,27 @@ class _Database:
             raise FormatError(f"{path}: version {version} of OCDBT, compressed by method {packing}, is not supported")
         body = raw[fields.at : -4]
         body = unpacked(body, path) if packing else body
-        self._bytes += len(body)
-        if self._bytes > MOST_NODE_BYTES:
-            raise FormatError(f"{self.path}: its nodes decompress to over {MOST_NODE_BYTES} bytes, the limit")
+        self._require_room(len(body), len(raw))
         return _Fields(path, body)
+
+    def _require_room(self, size: int, stored: int) -> None:
+        """Check that all nodes together do not decompress to much more than the stored bytes."""
+        self._bytes, self._stored = self._bytes + size, self._stored + stored
+        if self._bytes > min(MOST_NODE_BYTES, max(FREE_NODES, RATIO_LIMIT * self._stored)):
+            raise FormatError(f"{self.path}: {self._stored} bytes of its nodes decompress to {self._bytes}")
 
 
 def unpacked(raw: bytes, path: Path) -> bytes:
-    """Return the decompressed bytes of a zstd frame, at most `NODE_LIMIT`."""
+    """Return the decompressed bytes of a zstd frame, at most `NODE_LIMIT`, and not much more than the frame's."""
     import cramjam
     import numpy as np
 
-    memory = np.empty(NODE_LIMIT, np.uint8)  # the system allocates only the pages that are written
+    limit = min(NODE_LIMIT, max(FREE_NODE, RATIO_LIMIT * len(raw)))
+    memory = np.empty(limit, np.uint8)  # the system allocates only the pages that are written
     try:
         count = cramjam.zstd.decompress_into(raw, memory.data)
     except (cramjam.DecompressionError, OSError) as error:
-        what = f"a manifest or a node does not decompress to at most {NODE_LIMIT} bytes"
+        what = f"a manifest or a node does not decompress to at most {limit} bytes"
         raise CorruptCheckpoint(f"{path}: {what}") from error
     return memory[:count].tobytes()
 

@@ -16,7 +16,7 @@ from ckpttool.formats.wire import strict_json
 from ckpttool.formats.zarr.arrays import TEXT_LIMIT, ZarrTensors
 from ckpttool.formats.zarr.described import READ
 from ckpttool.formats.zarr.ocdbt import MANIFEST, read_database
-from ckpttool.formats.zarr.store import files_in
+from ckpttool.formats.zarr.store import Store, bytes_of, files_in
 
 TREE, STEP = "_METADATA", "_CHECKPOINT_METADATA"
 """The files with the metadata of an item's tree, and of a step."""
@@ -44,9 +44,11 @@ class OrbaxTensors(Tensors):
         self._owners: dict[str, tuple[ZarrTensors, str]] = {}
         left_out: list[str] = []
         texts: dict[str, str] = {}
-        for item in items:
+        stores = {item: read_database(item) if is_file(item / MANIFEST) else files_in(item) for item in items}
+        sizes = {item: bytes_of(store) for item, store in stores.items()}
+        for item, store in stores.items():
             above = f"{item.name}/" if len(items) > 1 else ""
-            tensors, said = _opened(item)
+            tensors, said = _opened(item, store, sum(sizes.values()) - sizes[item])
             self._owners |= {above + name: (tensors, name) for name in tensors}
             left_out += [above + each for each in tensors.left_out]
             texts |= {above + name: text for name, text in said.items()}
@@ -120,10 +122,9 @@ def _folders(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _opened(folder: Path) -> tuple[ZarrTensors, Mapping[str, str]]:
-    """Return the arrays of a folder by their paths, and its strings."""
-    database = is_file(folder / MANIFEST)
-    tensors = ZarrTensors(folder, read_database(folder) if database else files_in(folder))
+def _opened(folder: Path, store: Store, beside: int) -> tuple[ZarrTensors, Mapping[str, str]]:
+    """Return the arrays of a folder by their paths, and its strings; other items have `beside` bytes."""
+    tensors = ZarrTensors(folder, store, beside)
     paths = _paths(folder) if is_file(folder / TREE) else {}
     known = tensors.arrays.keys() | tensors.unread
     if missing := [path for key, (path, is_array) in paths.items() if is_array and key not in known]:

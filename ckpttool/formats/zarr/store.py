@@ -40,6 +40,11 @@ Store = dict[str, Stored]
 """Values by their keys, whose parts are separated by `/`."""
 
 
+def bytes_of(store: Store) -> int:
+    """Return the number of stored bytes; a range that several keys refer to counts once."""
+    return sum({(place.file.path, place.at): place.size for place in store.values()}.values())
+
+
 def files_in(folder: Path) -> Store:
     """Return the files of a folder and its subfolders.
 
