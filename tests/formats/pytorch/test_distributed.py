@@ -6,6 +6,7 @@ import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from referees import TorchFolders
 from torch.distributed.checkpoint import metadata as meta
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+from torch_files import rewritten
 
 from ckpttool import checkpoint
 from ckpttool.core.dtypes import DTYPES
@@ -283,6 +285,8 @@ INFO = _StorageInfo("__0_0.distcp", 0, 10)
         (entry_of("properties", meta.ChunkStorageMetadata(torch.Size((1,)), torch.Size((1,)))), "without a dtype"),
         (entry_of("size", 3), "has an invalid shape"),
         (entry_of("size", (6, "10")), "has an invalid shape"),
+        (entry_of("size", (1 << 62, 2)), "has a shape with too many elements"),
+        (lambda index: setattr(index, "storage_data", [1]), "it is not an index of torch.distributed.checkpoint"),
         (entry_of("size", (5, 10)), r"a part of w is outside of its shape \[5, 10\]"),
         (entry_of("size", (6, 10, 1)), r"a part of w is outside of its shape \[6, 10, 1\]"),
         (changed("transform_descriptors", ["zstd"]), "w is compressed by an extension of its writer"),
@@ -292,7 +296,7 @@ INFO = _StorageInfo("__0_0.distcp", 0, 10)
         (paths_of(w=("a",), v=("a", "b")), "the index has a path of v that leads through a tensor"),
         (paths_of(w=("a",), v=("a",)), "the index has two values at the path of v"),
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_an_index_that_cannot_be_is_damaged(tmp_path: Path, change: Callable[[Any], Any], says: str) -> None:
     folder = written(tmp_path, change)
@@ -318,14 +322,25 @@ def test_the_places_of_parts_are_listed_by_file(tmp_path: Path) -> None:
         distributed_index.read_places(tmp_path / "damaged" / ".metadata")
 
 
-def replaced(tmp_path: Path, part: object, whole: torch.Tensor = WHOLE) -> Path:
-    """Write a folder whose only part is another object."""
-    file = io.BytesIO()
-    torch.save(part, file)
-    size = len(file.getvalue())
-    write(tmp_path / "dcp", whole, [(slice(0, 6), slice(0, 10))], changed("length", size))
-    (tmp_path / "dcp" / "__0_0.distcp").write_bytes(file.getvalue())
+def test_properties_may_be_a_dict_of_their_names(tmp_path: Path) -> None:
+    folder = written(tmp_path, entry_of("properties", SimpleNamespace(dtype=torch.float32)))
+    assert checkpoint.open(folder)["w"].read().tolist() == WHOLE.tolist()
+
+
+def replaced(tmp_path: Path, part: object, whole: torch.Tensor = WHOLE, **changes: bytes | None) -> Path:
+    """Write a folder whose only part is another object, with changes to the members of its file."""
+    torch.save(part, tmp_path / "part.pt")
+    rewritten(tmp_path / "part.pt", tmp_path / "changed.pt", {f"part/{name}": raw for name, raw in changes.items()})
+    content = (tmp_path / "changed.pt").read_bytes()
+    write(tmp_path / "dcp", whole, [(slice(0, 6), slice(0, 10))], changed("length", len(content)))
+    (tmp_path / "dcp" / "__0_0.distcp").write_bytes(content)
     return tmp_path / "dcp"
+
+
+@pytest.mark.parametrize(("raw", "says"), [(None, "which is missing"), (bytes(8), "has 8 bytes, but 240 according")])
+def test_a_part_without_its_numbers_is_damaged(tmp_path: Path, raw: bytes | None, says: str) -> None:
+    with pytest.raises(CorruptCheckpoint, match=rf"__0_0\.distcp: .*storage 0,? {says}"):
+        checkpoint.open(replaced(tmp_path, WHOLE, **{"data/0": raw}))["w"].read()
 
 
 @pytest.mark.parametrize("part", [WHOLE.T.contiguous(), WHOLE.double(), {"w": WHOLE}], ids=["shape", "dtype", "kind"])
