@@ -58,10 +58,15 @@ class _Machine:
         else:
             raise ValueError(f"it has the opcode {name}, which PyTorch does not write")
 
-    def pop(self) -> Any:
-        """Pop the value on top, which must be above the last mark."""
+    def peek(self) -> Any:
+        """Return the value on top, which must be above the last mark."""
         if self.marks and len(self.stack) <= self.marks[-1]:
             raise ValueError("there is a mark in place of a value")
+        return self.stack[-1]
+
+    def pop(self) -> Any:
+        """Pop the value on top."""
+        self.peek()
         return self.stack.pop()
 
     def pop_marked(self) -> list[Any]:
@@ -73,9 +78,10 @@ class _Machine:
 
     def top(self, *kinds: type) -> Any:
         """Return the value on top, to be changed: of one of the given kinds, or an object, which accepts anything."""
-        if type(self.stack[-1]) not in kinds:
-            raise ValueError(f"expected {kinds[0].__name__}, found {type(self.stack[-1]).__name__}")
-        return self.stack[-1]
+        value = self.peek()
+        if type(value) not in kinds:
+            raise ValueError(f"expected {kinds[0].__name__}, found {type(value).__name__}")
+        return value
 
 
 def _push(value: Any, machine: _Machine, _: Any) -> None:
@@ -132,7 +138,7 @@ def _set_items(machine: _Machine, _: Any) -> None:
 
 
 def _put(machine: _Machine, place: int | None) -> None:
-    machine.memo[len(machine.memo) if place is None else place] = machine.stack[-1]
+    machine.memo[len(machine.memo) if place is None else place] = machine.peek()
 
 
 def _get(machine: _Machine, place: int) -> None:
