@@ -48,6 +48,7 @@ PACKAGES = {
     "keras": Group(imports=TENSORFLOW, slowest=15.0),
     "pytorch": Group(tests=("scanning/test_files.py",), imports=("torch",)),
     "tensorflow": Group(imports=TENSORFLOW, slowest=10.0),
+    "tfjs": Group(imports=TENSORFLOW, slowest=10.0),
     "patch": Group(tests=("surgery/patching",)),
     "lineage": Group(
         ("verbs/log.py",),
