@@ -35,6 +35,8 @@ class ApplyPlan(CheckpointPlan):
 
     rows: Sequence[Taken] = ()
     checks: Checks = field(default_factory=Checks)
+    sources: Sequence[Path] = ()
+    """The paths of the sources, including those that are in the plan."""
 
     @property
     def done(self) -> str:
@@ -93,7 +95,8 @@ def plan_apply(
     script = Script.given_as(plan)
     notes: list[str] = []
     given = [sources] if isinstance(sources, str | PathLike | Mapping) else sources
-    opened = {name: described(_opened(each), notes.append) for name, each in script.given(given).items()}
+    named = script.given(given)
+    opened = {name: described(_opened(each), notes.append) for name, each in named.items()}
     for name, expected in script.hashes.items():
         _require_hash(opened[name], expected, f"{script.path or 'the plan'}, source {name}")
     carried = carry_out(script, opened, variables)
@@ -105,7 +108,8 @@ def plan_apply(
         carried.source, carried.edited, [*notes, *carried.notes], target, with_graph, lenient=lenient, how=how
     )
     told = (ChainMap(*carried.flaws), carried.vocabulary, carried.checks)
-    return ApplyPlan(edited.tensors, edited.to, carried.steps, edited.notes, edited.how, edited.graph, *told)
+    paths = [Path(each) for each in named.values() if isinstance(each, str | PathLike)]
+    return ApplyPlan(edited.tensors, edited.to, carried.steps, edited.notes, edited.how, edited.graph, *told, paths)
 
 
 def _opened(source: Source) -> Checkpoint:

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ckpttool.cli.options.general import PATH, lenient_option, plan_option, rows_options
-from ckpttool.cli.options.reading import SOURCE, models_first
+from ckpttool.cli.options.reading import SOURCE, models_first, note_sources
 from ckpttool.cli.options.writing import edited_output_options, family_asked, format_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import say
@@ -98,7 +99,7 @@ def apply(
       ckpttool apply plan.toml 'runs/*.ckpt' -o 'small/{name}.safetensors'
     """
     plan = partial(
-        plan_apply,
+        _planned,
         plan_file,
         variables=variables,
         with_graph=with_graph,
@@ -112,6 +113,13 @@ def apply(
         show(plan(sources, output), output)
         return
     _for_each(plan, show, outputs_of(sources, output), None if plan_only else overwrite)
+
+
+def _planned(*given: Any, **options: Any) -> ApplyPlan:
+    """Return what `plan_apply` plans; sources that the plan file names are models that this command reads."""
+    planned = plan_apply(*given, **options)
+    note_sources(planned.sources)
+    return planned
 
 
 def _for_each(

@@ -1,5 +1,6 @@
 """Options of inputs: models and checkpoints, by path or URL, and selections of layers."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,23 @@ SOURCE = Source(path_type=Path)
 """A checkpoint or a graph to read: a path or a URL."""
 
 
-class EntryOrPath(click.Path):
-    """A path to read from; `zoo:NAME` becomes the path of the entry, and URLs are handled by the command."""
+def note_sources(paths: Iterable[Path]) -> None:
+    """Record models that the command line does not name, because a plan or a catalogue does, as if it did."""
+    context = click.get_current_context()
+    context.meta[Source.NOTED] = [*context.meta.get(Source.NOTED, ()), *paths]
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a path."""
-        return local(value) if is_entry(value) else super().convert(value, param, ctx)
+
+class EntryOrPath(NotedPath):
+    """A path to read from; `zoo:NAME` becomes the path of the entry, and URLs are handled by the command.
+
+    It is recorded like a `Source`: what is written with the structure of a file has the graph of that file.
+    """
+
+    NOTED = Source.NOTED
+
+    def path_of(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path of a text."""
+        return local(value) if is_entry(value) else super().path_of(value, param, ctx)
 
 
 ENTRY_OR_PATH = EntryOrPath(path_type=Path)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import click
 import pytest
@@ -72,6 +73,21 @@ def test_what_is_made_of_ones_own_is_known_and_what_is_made_of_others_is_not(mod
     assert run(tmp_path, "collections", "own.ckpt", "--add", "inputs", "X:0", "-o", "more.meta")[0] == 0
     assert known(tmp_path) == 2
     assert run(tmp_path, "collections", str(model), "--add", "inputs", "X:0", "-o", "others.meta")[0] == 0
+    assert known(tmp_path) == 2
+
+
+@confined
+def test_what_gets_its_graph_from_a_file_of_others_is_not_known(tmp_path: Path) -> None:
+    own = ["new", "--input", "4", "--layers", "fc = dense(3)", "-o", "own.keras"]
+    assert run(tmp_path, *own)[0] == 0
+    with ZipFile(tmp_path / "own.keras") as archive, ZipFile(tmp_path / "others.keras", "w") as others:
+        for each in archive.infolist():
+            others.writestr(each.filename, archive.read(each).replace(b"date_saved", b"saved_date"))
+    (tmp_path / "plan.toml").write_text('[sources]\na = "others.keras"\n[[step]]\nscale = "fc=2"\n')
+    assert run(tmp_path, "edit", "own.keras", "--scale", "fc=2", "--like", "others.keras", "-o", "like.keras")[0] == 0
+    assert run(tmp_path, "apply", "plan.toml", "-o", "applied.keras")[0] == 0
+    assert known(tmp_path) == 1
+    assert run(tmp_path, "edit", "own.keras", "--scale", "fc=2", "--like", "own.keras", "-o", "mine.keras")[0] == 0
     assert known(tmp_path) == 2
 
 

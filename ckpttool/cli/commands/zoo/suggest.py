@@ -8,7 +8,7 @@ import click
 
 from ckpttool.cli.options.catalogue import zoo_option
 from ckpttool.cli.options.general import PATH, row_shape, rows_options
-from ckpttool.cli.options.reading import SOURCE, Source
+from ckpttool.cli.options.reading import SOURCE, note_sources
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.sandbox.running import running_confined
 from ckpttool.cli.show.tables import print_rows, say
@@ -71,7 +71,7 @@ def suggest(
 def _scored(found: list[Suggestion], data: Path, trust: bool) -> list[Suggestion]:
     """Return suggestions with scores on data, computed in a sandbox that may read the entries and the data."""
     context, models = click.get_current_context(), tuple(each.path for each in found)
-    context.meta[Source.NOTED] = [*context.meta.get(Source.NOTED, ()), *models]
+    note_sources(models)
     context.params["models"] = models
     scored: list[Suggestion] = _scored_confined(trust=trust, data=data, found=found)
     return scored
