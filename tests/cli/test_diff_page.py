@@ -21,6 +21,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fixtures, folder = Path(__file__).parents[2] / "fixtures", tmp_path_factory.mktemp("tuned")
     before, after, page = fixtures / "my_model_final.ckpt", folder / "tuned.ckpt", folder / "page.html"
     run = ["finetune", before, "--data", fixtures / "mnist_small.npz", "--freeze", "hidden[12]", "--epochs", "1"]
+    run += ["--batch-size", "100"]
     for arguments, code in (([*run, "-o", after], 0), (["diff", before, after, "--html", page], 1)):
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         assert result.exit_code == code, result.output

@@ -32,6 +32,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before, after, data = FIXTURES / "my_model_final.ckpt", folder / "tuned.ckpt", FIXTURES / "mnist_small.npz"
     page = folder / "report.html"
     run = ["finetune", before, "--data", data, "--freeze", "hidden[12]", "--epochs", "2", "-o", after]
+    run += ["--batch-size", "100"]
     for arguments in (run, ["report", after, "--data", data, "--against", before, "-o", page]):
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         assert result.exit_code == 0, result.output
