@@ -16,6 +16,7 @@ from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, stamp_of
 from ckpttool.formats.keras.archive import LARGEST
 from ckpttool.formats.reading import archive
 from ckpttool.formats.reading.archive import member_bytes, members, opened, refuse_packing
+from ckpttool.formats.reading.limits import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.window import Window
 from ckpttool.formats.wire import strict_json
 from ckpttool.remote import sparse_files
@@ -68,7 +69,7 @@ def _zip_findings(path: Path, infos: list[zipfile.ZipInfo]) -> Iterator[Finding]
         except FormatError:
             reason = "it is a link, or its name is empty or outside of the folder into which an archive is extracted"
             yield Finding(path, "zip/member", info.filename, info.orig_filename, "high", reason, HELP)
-        if info.file_size > max(archive.UNPACKED_LIMIT, archive.RATIO_LIMIT * info.compress_size):
+        if info.file_size > max(UNPACKED_LIMIT, RATIO_LIMIT * info.compress_size):
             reason = f"{counted(info.compress_size, 'byte is', 'bytes are')} declared to decompress to {info.file_size}"
             yield Finding(path, "zip/member", info.filename, info.filename, "medium", reason, HELP)
     try:

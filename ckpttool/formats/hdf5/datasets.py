@@ -15,7 +15,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.hdf5.source import Hdf5Source
 from ckpttool.formats.hdf5.values import dtype_in, read_pieces, read_values, stored_type
-from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
+from ckpttool.formats.reading.limits import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.raw_tensors import ClosedFile, TensorLocation
 from ckpttool.remote import sparse_files
 

@@ -105,6 +105,7 @@ class OnnxTensors(RawTensors):
                 self.coded[name] = partial(_listed, file, spec, message)
             elif is_packed(spec.dtype):
                 self.coded[name] = partial(_unpacked, self.locations[name])
+        self.require_few_repeats(path)
 
 
 class Onnx(Format):

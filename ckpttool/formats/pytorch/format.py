@@ -18,8 +18,8 @@ from ckpttool.formats.pytorch.legacy import OldFile, is_old
 from ckpttool.formats.pytorch.makers import DTYPES
 from ckpttool.formats.pytorch.numpy_arrays import NumpyArray
 from ckpttool.formats.pytorch.records import View
-from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.data_file import gathered, require_truth, swapped
+from ckpttool.formats.reading.limits import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.safetensors.index import file_or_index, read_index, single_in
 
 REPEATED_LIMIT = 64 << 20

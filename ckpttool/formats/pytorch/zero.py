@@ -19,8 +19,8 @@ from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.pytorch.makers import DTYPES
 from ckpttool.formats.pytorch.records import View
 from ckpttool.formats.pytorch.zero_files import Flat, Part, Saved, Shape, numbers_of, shapes_of
-from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.data_file import gathered
+from ckpttool.formats.reading.limits import RATIO_LIMIT, UNPACKED_LIMIT
 
 OPTIMIZER, MODEL = "*_optim_states.pt", "*_model_states.pt"
 LONGEST_NAME = 1000

@@ -15,13 +15,11 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.plain_files import is_settled
 from ckpttool.core.tensors import PIECE
 from ckpttool.formats.reading.data_file import SCAN, ByteRange, CheckpointFile
+from ckpttool.formats.reading.limits import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.window import Window
 from ckpttool.formats.reading.zip_layout import END_MARK, member_start, require_layout
 from ckpttool.remote import sparse_files
 
-UNPACKED_LIMIT = 4 << 30
-RATIO_LIMIT = 100
-"""A compressed member over both limits is refused as a decompression bomb."""
 BAD_ZIP = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError),
     *(struct.error, RuntimeError, OverflowError),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ckpttool.core.tensors import Array, Extent, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors, pieces_of
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered, require_truth, swapped
+from ckpttool.formats.reading.limits import require_few_repeats
 
 
 class ClosedFile(NamedTuple):
@@ -88,6 +89,11 @@ class RawTensors(Tensors):
 
     def __len__(self) -> int:
         return len(self.locations)
+
+    def require_few_repeats(self, path: Path) -> None:
+        """Check that the tensors do not refer to the same bytes very often; raises the FormatError of `limits`."""
+        places = self.locations.values()
+        require_few_repeats(path, [(str(each.file.path), each.offset, each.spec.nbytes) for each in places])
 
     def checked(self) -> Iterator[Checked]:
         """Read every byte of each tensor, and check that bools are valid and that the files do not change."""

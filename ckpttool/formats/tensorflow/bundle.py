@@ -14,6 +14,7 @@ from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Tensors, Writing
+from ckpttool.formats.reading.limits import UNPACKED_LIMIT, require_few_repeats
 from ckpttool.formats.tensorflow import tied_graph
 from ckpttool.formats.tensorflow.bundle_data import BundleData, stored_parts
 from ckpttool.formats.tensorflow.bundle_index import BundleEntry, read_index
@@ -39,6 +40,7 @@ class BundleTensors(Tensors):
         self.entries = index.entries
         self.data = BundleData(files, index)
         self.data.hold()
+        _require_few_repeats(files, self.entries)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.data.tensor(self.entries[name])
@@ -160,6 +162,18 @@ def _require_data(files: BundleFiles) -> None:
             f"{files.index} has {counted(size, 'byte')}, but its data files have {data}: it is not a checkpoint of a "
             "model"
         )
+
+
+def _require_few_repeats(files: BundleFiles, entries: Mapping[str, BundleEntry]) -> None:
+    """Check that tensors do not refer to the same bytes very often, which takes long to read; `verify` finds each.
+
+    Raises:
+        FormatError: they do.
+    """
+    sizes = (entry.stored.size or sum(part.stored.size for part in entry.slices) for entry in entries.values())
+    if sum(sizes) > UNPACKED_LIMIT:  # few models are as large
+        parts = [part for entry in entries.values() for part in stored_parts(entry)]
+        require_few_repeats(files.index, [(f"{part.shard}", part.offset, part.size) for part in parts])
 
 
 def _portions(entries: Mapping[str, BundleEntry]) -> Iterator[list[tuple[str, BundleEntry]]]:

@@ -106,15 +106,16 @@ def groups_of(path: Path, document: dict[str, Any]) -> Iterator[Group]:
         CorruptCheckpoint: the description of a weight or file is invalid.
         FormatError: a file is in another folder, a dtype is not supported, or there are too many files or strings.
     """
-    files_named = texts = 0
+    texts = 0
+    seen: set[str] = set()
     for group in document[MANIFEST]:
         files, weights = (group.get(key) for key in ("paths", "weights")) if isinstance(group, dict) else (None, None)
         if not isinstance(files, list) or not isinstance(weights, list):
             raise CorruptCheckpoint(f"{path}: a group of weights is {str(group)[:80]}, expected paths and weights")
-        if len({str(file) for file in files}) < len(files):
-            raise CorruptCheckpoint(f"{path}: a group of weights lists a file twice")
-        files_named += len(files)
-        if files_named > MOST_FILES:
+        before, seen = len(seen), seen.union(map(str, files))
+        if len(seen) < before + len(files):
+            raise CorruptCheckpoint(f"{path}: its groups of weights list a file twice")
+        if len(seen) > MOST_FILES:
             raise FormatError(f"{path}: it lists over {MOST_FILES} files of weights, the limit")
         found = Group(tuple(_beside(path, file) for file in files), tuple(_weight(path, each) for each in weights))
         texts += sum(weight.spec.elements for weight in found.weights if weight.spec.dtype is STRING)

@@ -55,6 +55,7 @@ class TfliteTensors(RawTensors):
             else:
                 self._add(name, entry, entry.where)
         _require_apart(self._file, self._seen)
+        self.require_few_repeats(path)
         self.metadata, self.left_out = self._texts, tuple(left_out)
 
     def _free(self, name: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import PIECE, Array, Tensor, TensorSpec
 from ckpttool.formats.format import Tensors
-from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.data_file import require_truth
+from ckpttool.formats.reading.limits import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.zarr.described import MOST_CHUNKS, Described, NotReadError, described
 from ckpttool.formats.zarr.store import Store, bytes_of
 

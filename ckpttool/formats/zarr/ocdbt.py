@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.reading.archive import RATIO_LIMIT
 from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.reading.limits import RATIO_LIMIT
 from ckpttool.formats.wire import crc, varint
 from ckpttool.formats.zarr.store import Neighbours, Store, Stored
 

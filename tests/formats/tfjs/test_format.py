@@ -140,9 +140,12 @@ def test_more_files_or_texts_than_any_model_has_are_refused(tmp_path):
     path = saved(tmp_path / "model.json", [weight("a", [1001, 1000], "string")], bytes(8))
     with pytest.raises(FormatError, match="its weights contain 1001000 texts, at most 1000000 are read"):
         checkpoint.open(path)
-    path.write_text(json.dumps({"weightsManifest": [{"paths": ["group1-shard1of1.bin"], "weights": []}] * 10_001}))
-    (tmp_path / "group1-shard1of1.bin").write_bytes(b"")
+    groups = [{"paths": [f"{number}.bin"], "weights": []} for number in range(10_001)]
+    path.write_text(json.dumps({"weightsManifest": groups}))
     with pytest.raises(FormatError, match="lists over 10000 files of weights"):
+        checkpoint.open(path)
+    path.write_text(json.dumps({"weightsManifest": groups[:1] * 2}))
+    with pytest.raises(CorruptCheckpoint, match="its groups of weights list a file twice"):
         checkpoint.open(path)
 
 
