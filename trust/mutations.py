@@ -213,16 +213,17 @@ def _fate(session: pytest.Session, source: Source, number: int, tests: list[Reac
         for code in source.compiled():
             for function in known.get(_place(code), ()):
                 function.__code__ = code
-        return all(_passes(session.items[each.place]) for each in tests)
+        items = [session.items[each.place] for each in tests]
+        return all(_passes(item, then) for item, then in itertools.zip_longest(items, items[1:]))
 
     survived = in_child(act, 10 * seconds + PATIENCE)
     return "survived" if survived else "killed"
 
 
-def _passes(item: pytest.Item) -> bool:
-    """Run a single test, and return whether it passed."""
+def _passes(item: pytest.Item, then: pytest.Item | None = None) -> bool:
+    """Run a single test, and return whether it passed; what the test after it (`then`) shares is kept for that."""
     before = item.session.testsfailed
-    item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    item.config.hook.pytest_runtest_protocol(item=item, nextitem=then)
     return item.session.testsfailed == before
 
 

@@ -32,6 +32,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory, weights) -> Iterator[str]:
         for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(key, "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.get_filesystem_class("s3").clear_instance_cache()  # of other tests' servers
         system = fsspec.filesystem("s3")
         system.mkdir("bucket")
         for file in FIXTURES.glob(f"{MODEL}.*"):

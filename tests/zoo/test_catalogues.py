@@ -46,6 +46,7 @@ def s3() -> Iterator[Any]:
         for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(key, "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.get_filesystem_class("s3").clear_instance_cache()  # of other tests' servers
         yield fsspec.filesystem("s3")
     server.stop()
 

@@ -54,7 +54,8 @@ class Object:
     @property
     def parts(self) -> list[Any]:
         """Its other parts: its items, and arguments and states that are not dicts."""
-        states = self.state if isinstance(self.state, (tuple, list)) else (self.state,)
+        listed = isinstance(self.state, (tuple, list)) and not isinstance(self.state, Pairs)
+        states = self.state if listed else (self.state,)
         return [*self.items, *(part for part in (*self.arguments, *states) if not isinstance(part, Pairs))]
 
 

@@ -272,6 +272,15 @@ def test_objects_that_hold_tensors_are_looked_into(tmp_path):
     assert values(checkpoint.open(saved(tmp_path / "x.pt", {"seq": packed}))) == {"seq/0": [1] * 3, "seq/1": [1] * 3}
 
 
+def test_tensors_of_an_object_are_found_once(tmp_path):
+    import argparse
+
+    value = {"x": argparse.Namespace(w=torch.ones(1), n=3, l=[torch.zeros(2)])}
+    opened = checkpoint.open(saved(tmp_path / "x.pt", value))
+    assert (values(opened), opened.metadata) == ({"x/w": [1], "x/l/0": [0, 0]}, {})
+    assert opened.left_out == ("x/n (is not a tensor, but 3)",)
+
+
 def test_a_reference_to_a_member_of_a_class_is_inert(tmp_path):
     getattr_of = Named("builtins.getattr"), Named("torch.nn.Module"), "forward"
     opened = checkpoint.open(crafted(tmp_path, {"w": view(), "method": getattr_of}))

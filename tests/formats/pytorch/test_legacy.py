@@ -1,13 +1,14 @@
 """Files of PyTorch before its zip files: a tar of storages, tensors and a pickle, and pickles one after another."""
 
 import io
+import os
 import struct
 import tarfile
 
 import numpy as np
 import pytest
 import torch
-from torch_files import FLOAT, Named, pickled, saved, values
+from torch_files import FLOAT, Named, marked, pickled, saved, values
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
@@ -59,6 +60,34 @@ def test_a_tar_has_tensors_by_number_and_storages_that_are_parts_of_others(tmp_p
 def test_a_tar_without_one_of_its_members_is_damaged(tmp_path, name):
     path = tar(tmp_path / "x.pt", names=[each for each in ("storages", "tensors", "pickle") if each != name])
     with pytest.raises(CorruptCheckpoint, match=rf"x\.pt: its tar file has no {name}"):
+        checkpoint.open(path)
+
+
+def test_ids_in_a_tar_are_of_tensors_storages_and_classes(tmp_path):
+    of_class = marked((Named("own.Net"), "net.py", "class Net: ...")) + b"Q)\x81"
+    parts = pickled("w") + b"K\7Qs" + pickled("s") + b"K\0Qs" + pickled("net") + of_class + b"s"
+    opened = checkpoint.open(tar(tmp_path / "x.pt", value=b"\x80\2}" + parts + b"."))
+    assert values(opened) == {"w": [[0, 1, 2], [3, 4, 5]]}
+    assert opened.left_out == ("s", "net")
+
+
+def test_tensors_of_a_tar_have_up_to_64_dimensions_and_there_may_be_none(tmp_path, monkeypatch):
+    for rank in (0, 64):
+        tensors = one(1) + one((7, 0, FLOAT)) + header((1,) * rank, (1,) * rank, 5)
+        opened = checkpoint.open(tar(tmp_path / "x.pt", tensors=tensors, value=b"\x80\2K\7Q."))
+        assert opened["tensor"].shape == (1,) * rank
+        assert opened["tensor"].read().ravel().tolist() == [5]
+    monkeypatch.setattr(legacy, "COUNT_LIMIT", 1)
+    assert len(checkpoint.open(tar(tmp_path / "x.pt", tensors=tensors, value=b"\x80\2K\7Q."))) == 1
+    assert len(checkpoint.open(tar(tmp_path / "x.pt", one(0) + one([]), one(0), b"\x80\2}."))) == 0
+
+
+def test_a_tar_whose_first_header_is_damaged_is_damaged(tmp_path):
+    path = tar(tmp_path / "x.pt")
+    raw = bytearray(path.read_bytes())
+    raw[150] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(CorruptCheckpoint, match=r"x\.pt: the tar file is damaged or truncated: "):
         checkpoint.open(path)
 
 
@@ -131,6 +160,25 @@ def test_pickles_are_followed_by_the_bytes_of_their_storages(tmp_path):
     path = pickles(tmp_path / "x.pt", {"w": held()}, ["0"])
     assert values(checkpoint.open(path)) == {"w": [[0, 1, 2], [3, 4, 5]]}
     assert [(checked.name, checked.problem) for checked in PyTorch().verify(path)] == [("w", None)]
+
+
+def test_a_class_that_was_saved_with_its_source_is_named_and_an_empty_storage_has_no_bytes(tmp_path):
+    net = pickled("net") + marked(("module", Named("own.Net"), "net.py", "class Net: ...")) + b"Q)\x81s"
+    empty = Named("torch._utils._rebuild_tensor"), ("storage", FLOAT, "1", "cpu", 0, None), 0, (0,), (1,)
+    parts = pickled("w") + pickled(held()) + b"s" + net + pickled("none") + pickled(empty) + b"s"
+    path = tmp_path / "x.pt"
+    path.write_bytes(START + b"\x80\2}" + parts + b"." + one(["0", "1"]) + COUNTED + count(0))
+    opened = checkpoint.open(path)
+    assert values(opened) == {"w": [[0, 1, 2], [3, 4, 5]], "none": []}
+    assert opened.left_out == ("net",)
+
+
+def test_an_old_file_that_changes_while_it_is_read_is_told(tmp_path):
+    path = pickles(tmp_path / "x.pt", {"w": held()}, ["0"])
+    opened = checkpoint.open(path)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(CorruptCheckpoint, match="changed while it was read"):
+        opened["w"].read()
 
 
 def test_storages_of_what_is_left_out_are_read_when_it_is_checked(tmp_path):

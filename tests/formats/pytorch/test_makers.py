@@ -58,6 +58,7 @@ def test_a_size_is_a_number_of_at_least_0_and_below_the_limit():
 def test_a_tensor_may_end_where_its_storage_ends_and_an_empty_one_lies_anywhere():
     assert tensor_of(HELD, 3, (3,), (1,)).offset == 3
     assert tensor_of(HELD, 100, (0, 5), (5, 1)).shape == (0, 5)
+    assert tensor_of(HELD, 100, (0, 5), (9, 1)).span == 0
     assert tensor_of(HELD, 0, (1,) * 64, (1,) * 64).whole
     with pytest.raises(ValueError, match="ends at byte 28 of storage 0 of 24"):
         tensor_of(HELD, 4, (3,), (1,))
