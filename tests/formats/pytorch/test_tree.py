@@ -14,6 +14,10 @@ FLOAT = BY_NAME["float32"]
 HELD = Storage("0", FLOAT, 6)
 
 
+class Own(dict):
+    """A dict of a class of its own, which a file refers to by name."""
+
+
 def view(*shape):
     return View(HELD, FLOAT, 0, shape, (1,) * len(shape))
 
@@ -70,3 +74,11 @@ def test_an_object_without_tensors_is_named_as_a_whole_and_one_with_an_unread_te
     assert opened.left_out == ("x/plain", "x/unread/t (is sparse)")
     alone = checkpoint.open(saved(tmp_path / "y.pt", [torch.ones(1), argparse.Namespace()]))
     assert alone.left_out == ("1",)
+
+
+def test_a_checkpoint_may_be_an_object_with_attributes_or_a_dict_of_any_class(tmp_path):
+    import argparse
+
+    for value in (argparse.Namespace(w=torch.ones(1), n=3), Own(w=torch.ones(1), n=3)):
+        opened = checkpoint.open(saved(tmp_path / "x.pt", value))
+        assert (values(opened), opened.metadata) == ({"w": [1]}, {"n": "3"})
