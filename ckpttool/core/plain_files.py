@@ -80,6 +80,18 @@ def lies_beside(name: str) -> bool:
     return name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
 
 
+def can_be_named(path: Path) -> bool:
+    r"""Return whether the system can have a file of this path: no NUL, and no half of a surrogate pair.
+
+    >>> can_be_named(Path("a/b")), can_be_named(Path("a\0b")), can_be_named(Path("a\ud800"))
+    (True, False, False)
+    """
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def resolved(path: Path) -> Path:
     """Resolve all links of a path; one that links to itself is returned unchanged, so that opening it fails.
 

@@ -52,10 +52,10 @@ def path_of(url: Path | str) -> Path:
     """Return the local path of a URL, without the query, which may contain a secret signature.
 
     Raises:
-        CkptError: the URL is invalid, or contains `..`.
+        CkptError: the URL is invalid, or contains `..` or a null byte.
     """
     match = _URL.fullmatch(str(url))
-    if match is None or ".." in match[2].split("/"):
+    if match is None or ".." in match[2].split("/") or "\0" in match[2]:
         raise CkptError(f"{url} is not a URL of a file")
     rest, mark, query = match[2].partition("?") if match[1] in ("http", "https") else (match[2], "", "")
     path = _root() / match[1] / rest

@@ -4,9 +4,11 @@ import os
 import shlex
 import subprocess
 
+import numpy as np
 import pytest
 
-from ckpttool.core.errors import FormatError, MissingFile
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.formats.writing.files import copy_tree, refuse_existing, replacing_folder
 
 
@@ -93,3 +95,10 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(tmp_path):
     assert not (tmp_path / "out").is_symlink()
     assert [(tmp_path / name / "letter").read_text() for name in ("out", "mine")] == ["new", "dear"]
     assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["a\0b.npz", "a\ud800b.npz"])
+def test_a_name_that_no_file_can_have(tmp_path, name):
+    with pytest.raises(CkptError, match="cannot be the name of a file: it contains a null byte"):
+        checkpoint.save({"w": np.zeros(2)}, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

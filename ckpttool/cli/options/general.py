@@ -34,7 +34,9 @@ class NotedPath(click.Path):
         return path
 
     def path_of(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path of a text."""
+        """Return the path of a text; one in a configuration may contain a null byte."""
+        if "\0" in str(value):
+            self.fail(f"{value} contains a null byte, which the name of a file cannot", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -115,10 +115,19 @@ def read_index(path: Path, suffix: str = SUFFIX) -> ShardIndex:
 
 
 def encode_index(files: Mapping[str, Iterable[str]], nbytes: int) -> bytes:
-    """Return the bytes of an index: the names of the tensors in each file, and their total size in bytes."""
+    """Return the bytes of an index: the names of the tensors in each file, and their total size in bytes.
+
+    Raises:
+        FormatError: the name of a file is not text, which JSON cannot contain.
+    """
     weights = {name: file for file, names in files.items() for name in names}
     document = {"metadata": {"total_size": nbytes}, "weight_map": weights}
-    return (json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
+    try:
+        return (json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(
+            f"an index lists its files in JSON, and the name {next(iter(files))} is not text in UTF-8"
+        ) from error
 
 
 def _beside(index: Path, name: str, file: object, suffix: str) -> str:

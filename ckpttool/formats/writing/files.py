@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
-from ckpttool.core.plain_files import resolved
+from ckpttool.core.plain_files import can_be_named, resolved
 from ckpttool.formats.writing.attributes import copy_attributes, keep_attributes_below, stage_mode
 from ckpttool.formats.writing.staging import destination, is_staged, settle
 from ckpttool.formats.writing.system import exchange, sync_folder
@@ -35,7 +35,9 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
 
 
 def _require_folder(path: Path) -> None:
-    """Check that a path's folder exists; finish or remove outputs that killed runs have left in it."""
+    """Check that a path is one, and that its folder exists; finish or remove what killed runs have left in it."""
+    if not can_be_named(path):
+        raise CkptError(f"{path} cannot be the name of a file: it contains a null byte, or half of a surrogate pair")
     if not path.parent.is_dir():
         raise MissingFile(f"{path}: {why_no_folder(path.parent)}")
     if not is_staged(path):

@@ -94,6 +94,13 @@ def test_an_existing_checkpoint_of_either_shape_is_refused(tmp_path):
         write(path)
 
 
+def test_an_index_cannot_list_files_whose_names_are_not_text(tmp_path):
+    tensors = {name: Tensor.of(name, np.zeros(4, np.float32)) for name in "ab"}
+    with pytest.raises(FormatError, match="lists its files in JSON, and the name"):
+        Safetensors().save(tensors, tmp_path / "x\udcff.safetensors", Writing(shard_bytes=16))
+    assert not list(tmp_path.glob("*.json"))
+
+
 @pytest.mark.parametrize("limits", [(40, 40), (40, None), (None, 40), (40, 1), (1, 40)], ids=str)
 def test_overwriting_leaves_only_the_new_one(tmp_path, limits):
     path = tmp_path / "model.safetensors"
