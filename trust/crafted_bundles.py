@@ -10,7 +10,8 @@ from typing import Any
 from crafting import Case
 
 from ckpttool.formats.wire import crc, varint
-from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto
+from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
+from ckpttool.formats.wire.protos.graph_pb2 import VersionDef
 from ckpttool.formats.wire.table_writer import BlockBuilder, TableWriter
 
 HEADER = bytes.fromhex("08011a020801")
@@ -31,11 +32,13 @@ def tests() -> Any:
     return module
 
 
-def table(folder: Path, write: Callable[[TableWriter], None], block_size: int = 1 << 18) -> Path:
+def table(
+    folder: Path, write: Callable[[TableWriter], None], block_size: int = 1 << 18, header: bytes = HEADER
+) -> Path:
     """Write a bundle whose index is filled by a function."""
     with (folder / "x.index").open("wb") as file:
         writer = TableWriter(file, block_size)
-        writer.add(b"", HEADER)
+        writer.add(b"", header)
         write(writer)
         writer.finish()
     (folder / "x.data-00000-of-00001").write_bytes(bytes(64))
@@ -135,6 +138,19 @@ def of_tests(name: str, index: Callable[[], bytes]) -> Case:
     return Case(f"bundle: {name}", lambda folder: tests().write(folder, index()))
 
 
+def absent_shards(count: int, entries: int) -> Case:
+    """An index that declares very many data files, of which one exists."""
+    header = BundleHeaderProto(num_shards=count, version=VersionDef(producer=1)).SerializeToString()
+    body = BundleEntryProto(dtype="DT_FLOAT", size=4, shard_id=1)
+    body.shape.SetInParent()
+
+    def write(writer: TableWriter) -> None:
+        for number in range(entries):
+            writer.add(b"%07d" % number, body.SerializeToString())
+
+    return Case(f"bundle: {count} shards, {entries} entries", lambda folder: table(folder, write, header=header))
+
+
 def cases() -> Iterator[Case]:
     """Yield the cases."""
     for case in tests().CASES:
@@ -149,6 +165,8 @@ def cases() -> Iterator[Case]:
         yield slices(count, empty=False)
     for count in (255, 10_000, 1_000_000, 4_000_000):
         yield dims(count)
+    for count, entries in ((2, 30_000), (1000, 1000), (2**31 - 1, 1), (2**31 - 1, 30_000)):
+        yield absent_shards(count, entries)
     yield one_block("50000 restart points", restarts(50_000))
     line = b'all_model_checkpoint_paths: "x"\n'
     for count in (1000, 300_000, 3_000_000):

@@ -70,6 +70,15 @@ def many(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
     return Path(f"{tmp_path / 'x.ckpt'}.index"), values
 
 
+def test_a_file_in_whose_name_are_more_shards_than_an_index_has(tmp_path: Path) -> None:
+    checkpoint.save(VALUES, tmp_path / "x.ckpt")
+    (tmp_path / "x.ckpt.data-00000-of-99999999999").write_bytes(b"")
+    index = tmp_path / "x.ckpt.index"
+    index.write_bytes(index.read_bytes()[:40])
+    with pytest.raises(CorruptCheckpoint, match=r"x\.ckpt\.index"):
+        salvage(tmp_path / "x.ckpt")
+
+
 def test_blocks_of_an_index_that_are_damaged_or_cut_off(tmp_path: Path) -> None:
     index, values = many(tmp_path)
     whole = index.read_bytes()

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 
@@ -40,11 +40,12 @@ class BundleData:
     def hold(self) -> None:
         """Open the data files now: some stay open, and the others must be the same when they are opened again.
 
-        Many files on a server, each of which is a request, are opened when a tensor is read.
+        Many files on a server, each of which is a request, are opened when a tensor is read, and so are those after a
+        missing one: an index may declare any number of files.
         """
         many = self._index.shards > HELD_FILES and is_remote(self._files.index)
-        for number in range(0 if many else self._index.shards):
-            with contextlib.suppress(MissingFile, FormatError, OSError):  # reported when a tensor is read
+        with contextlib.suppress(MissingFile, FormatError, OSError):  # reported when a tensor is read
+            for number in range(0 if many else self._index.shards):
                 self._file(number)
 
     def tensor(self, entry: BundleEntry) -> Tensor:
@@ -77,11 +78,14 @@ class BundleData:
         if there is no file with the header's count in its name, the number of shards with data is tried.
         """
         path = self._files.shard(number, self._index.shards)
-        if not is_there(path):
-            holding = {stored.shard for entry in self._index.entries.values() for stored in stored_parts(entry)}
-            other = self._files.shard(number, len(holding))
-            return other if is_there(other) else path
-        return path
+        if is_there(path):
+            return path
+        other = self._files.shard(number, self._shards_with_data)
+        return other if is_there(other) else path
+
+    @cached_property
+    def _shards_with_data(self) -> int:
+        return len({stored.shard for entry in self._index.entries.values() for stored in stored_parts(entry)})
 
     def _extent(self, entry: BundleEntry) -> Extent | None:
         """Return where a tensor's bytes are stored, or None if they are in slices or big-endian."""

@@ -1,7 +1,6 @@
 """Salvaging TensorFlow checkpoints with damaged blocks or a missing end: reads the intact blocks."""
 
 import mmap
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from ckpttool.formats.wire.table import TRAILER, Handle, SortedTable, decode_blo
 
 RESTARTS = 16
 """The number of entries between restart points in TensorFlow's files."""
-_COUNT = re.compile(r"\.data-\d{5,}-of-(\d{5,})\Z")
+MOST_SHARDS = 2**31 - 1
+"""The maximum count of a bundle's header."""
 
 Problems = dict[str, str]
 """The reasons why tensors are lost, by name."""
@@ -128,11 +128,7 @@ def _header(files: BundleFiles, value: bytes | None, problems: Problems) -> Bund
             return header_of(files.index, value)
     except CorruptCheckpoint as error:
         problems["the header"] = str(error)
-    prefix = Path(files.prefix)
-    near = prefix.parent.iterdir() if prefix.parent.is_dir() else ()
-    counts = {
-        int(match[1]) for path in near if path.name.startswith(prefix.name) and (match := _COUNT.search(path.name))
-    }
+    counts = [count for _, _, count in files.shards() if count <= MOST_SHARDS]
     return BundleHeaderProto(num_shards=max(counts, default=1))
 
 

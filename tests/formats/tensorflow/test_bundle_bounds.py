@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from crafted import HEADER, entry, raw_entry, table, with_restarts, write
+from crafted import HEADER, bundle, entry, raw_entry, table, with_restarts, write
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow import bundle as bundles
 from ckpttool.formats.tensorflow.folder import latest_checkpoint
@@ -33,12 +33,33 @@ def test_an_index_that_is_larger_than_its_data(tmp_path, monkeypatch):
     assert len(checkpoint.open(tmp_path / "y.ckpt")) == 20
 
 
+def test_an_index_of_more_shards_than_there_are_files(tmp_path):
+    path = write(tmp_path, bundle((b"t", entry(shard=5)), header=MANY_SHARDS))
+    start = time.process_time()
+    opened = checkpoint.open(path)
+    with pytest.raises(MissingFile, match=r"data-00005-of-2147483647"):
+        opened["t"].read()
+    assert time.process_time() - start < 3
+
+
+def test_many_tensors_of_a_missing_shard(tmp_path):
+    tensors = [(b"%05d" % number, entry(shard=1, offset=20 * number)) for number in range(20_000)]
+    path = write(tmp_path, bundle(*tensors, header=HEADER.replace(b"\x08\x01", b"\x08\x02", 1)))
+    start = time.process_time()
+    checked = list(bundles.Bundle().verify(path))
+    assert len(checked) == 20_000
+    assert all("data-00001-of-00002" in each.problem for each in checked)
+    assert time.process_time() - start < 10
+
+
 @pytest.fixture
 def folder(tmp_path):
     checkpoint.save({"w": Tensor.of("w", [1.0])}, tmp_path / "x")
     return tmp_path
 
 
+MANY_SHARDS = bytes.fromhex("08ffffffff071a020801")
+"""A header that declares 2147483647 data files."""
 LINE = b'all_model_checkpoint_paths: "x"\n'
 
 
