@@ -82,3 +82,29 @@ def test_a_checkpoint_may_be_an_object_with_attributes_or_a_dict_of_any_class(tm
     for value in (argparse.Namespace(w=torch.ones(1), n=3), Own(w=torch.ones(1), n=3)):
         opened = checkpoint.open(saved(tmp_path / "x.pt", value))
         assert (values(opened), opened.metadata) == ({"w": [1]}, {"n": "3"})
+
+
+def test_numbers_and_texts_beside_weights_are_metadata_if_they_are_short(tmp_path):
+    value = {"w": torch.ones(1), "n": (1 << 64) - 1, "long": 1 << 64, "text": "t" * 1000, "book": "t" * 1001}
+    inside = {"v": torch.ones(1), "n": (1 << 64) - 1, "long": 1 << 64, "list": [1, "a"], "none": [], "deep": [[1]]}
+    opened = checkpoint.open(saved(tmp_path / "x.pt", {**value, "x": inside}))
+    assert opened.metadata == {"n": "18446744073709551615", "text": "t" * 1000}
+    assert opened.left_out == (
+        *("long", "book"),
+        "x/n (is not a tensor, but 18446744073709551615)",
+        "x/long (is not a tensor, but a long integer)",
+        "x/list (is not a tensor, but a list of 2)",
+        "x/deep/0 (is not a tensor, but a list of 1)",
+    )
+
+
+def test_a_text_under_the_name_of_a_model_is_none(tmp_path):
+    opened = checkpoint.open(saved(tmp_path / "x.pt", {"model": "resnet", "weights": {"w": torch.ones(1)}}))
+    assert (list(opened), opened.metadata) == (["w"], {"model": "resnet"})
+
+
+def test_an_optimizer_is_left_out_under_any_name(tmp_path):
+    weight = torch.nn.Parameter(torch.ones(1))
+    value = {"model": {"w": weight}, "mine": torch.optim.SGD([weight], 0.1)}
+    opened = checkpoint.open(saved(tmp_path / "x.pt", value))
+    assert (list(opened), opened.left_out) == (["w"], ("mine",))
