@@ -34,7 +34,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory, weights) -> Iterator[str]:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         fsspec.get_filesystem_class("s3").clear_instance_cache()  # of other tests' servers
         system = fsspec.filesystem("s3")
-        system.mkdir("bucket")
+        system.makedirs("bucket", exist_ok=True)  # moto keeps those of an earlier server
         for file in FIXTURES.glob(f"{MODEL}.*"):
             system.put_file(str(file), f"bucket/model/{file.name}")
         system.pipe_file("bucket/model/checkpoint", f'model_checkpoint_path: "{MODEL}"'.encode())

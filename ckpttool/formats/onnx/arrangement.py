@@ -14,7 +14,7 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.formats.format import Arrangement
 from ckpttool.formats.onnx.model import GRAPH, NODE, NODE_ATTRIBUTE, NODE_OUTPUT
 from ckpttool.formats.reading.data_file import CheckpointFile
-from ckpttool.formats.reading.wire_fields import FIXED32, VARINT, WireField, fields
+from ckpttool.formats.reading.wire_fields import FIXED32, WireField, fields
 from ckpttool.formats.wire import varint
 
 NODE_INPUT, NODE_TYPE = 1, 4
@@ -180,5 +180,3 @@ def _integers(file: CheckpointFile, part: WireField) -> Iterator[int]:
     while place < len(raw):
         value, place = varint.decode(raw, place, len(raw))
         yield value
-        if part.kind == VARINT:
-            return

@@ -119,6 +119,7 @@ LAST = node("Transpose", ["c"], ["l"], perm=[0, 2, 3, 1])
         ([CONV, LAST, node("Relu", ["l"], ["m"]), node("Flatten", ["m"], ["f"])], False),
         ([CONV, node("Transpose", ["c"], ["l"], perm=[0, 1, 3, 2]), node("Flatten", ["l"], ["f"])], True),
         ([CONV, node("Transpose", ["c"], ["l"]), node("Flatten", ["l"], ["f"])], True),
+        ([CONV, node("Flatten", ["c"], ["e"]), node("Transpose", ["e"], ["f"], perm=[0, 1])], True),
         ([CONV, node("Relu", ["c"], ["f"])], None),
         ([node("Relu", ["x"], ["c"]), FLAT], None),
         ([node("MatMul", ["x", "k"], ["c"]), FLAT], None),
@@ -145,9 +146,12 @@ def test_the_first_node_that_says_something_counts_and_what_is_computed_has_no_l
     }
 
 
-def with_attribute(folder: Path, attribute: bytes) -> dict[str, Arrangement]:
-    """Return what a model with a Transpose says, whose attribute is given as bytes."""
-    turned = node("Transpose", ["w"], ["t"]).SerializeToString() + b"\x2a" + bytes([len(attribute)]) + attribute
+TURNED = node("Transpose", ["w"], ["t"])
+
+
+def with_attribute(folder: Path, attribute: bytes, first: onnx.NodeProto = TURNED) -> dict[str, Arrangement]:
+    """Return what a model says whose first node has an attribute that is given as bytes."""
+    turned = first.SerializeToString() + b"\x2a" + bytes([len(attribute)]) + attribute
     product = node("MatMul", ["x", "t"], ["y"]).SerializeToString()
     graph = b"".join(b"\x0a" + bytes([len(each)]) + each for each in (turned, product))
     (folder / "x.onnx").write_bytes(b"\x08\x07\x3a" + bytes([len(graph)]) + graph + b"\x42\0")
@@ -169,6 +173,12 @@ def with_attribute(folder: Path, attribute: bytes) -> dict[str, Arrangement]:
 )
 def test_lists_of_numbers_are_packed_or_one_by_one(tmp_path, attribute, outputs_first):
     assert with_attribute(tmp_path, attribute)["w"] == Arrangement(outputs_first=outputs_first)
+
+
+def test_a_float_that_is_stored_as_an_integer_is_none(tmp_path):
+    gemm = node("Gemm", ["x", "w"], ["z"])
+    assert with_attribute(tmp_path, b"\x0a\6transB\x10\1", gemm)["w"] == Arrangement(outputs_first=False)
+    assert with_attribute(tmp_path, b"\x0a\6transB\x15\0\0\x80\x3f", gemm)["w"] == Arrangement(outputs_first=True)
 
 
 def test_a_list_that_is_cut_is_damage_with_the_name_of_the_file(tmp_path):

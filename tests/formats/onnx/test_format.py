@@ -1,5 +1,6 @@
 """ONNX models: those written by the onnx package are read without it, and nothing outside of a model's folder is."""
 
+import os
 import random
 import re
 
@@ -78,6 +79,18 @@ def test_the_least_and_the_greatest_number(tmp_path, dtype):
 def test_it_is_known_by_its_bytes(tmp_path):
     opened = checkpoint.open(saved(tmp_path / "weights.bin", raw("a", np.arange(3)), author="me"))
     assert (opened.format, opened.metadata, opened["a"].read().tolist()) == ("onnx", {"author": "me"}, [0, 1, 2])
+
+
+def test_a_folder_is_no_model(tmp_path):
+    (tmp_path / "x.onnx").mkdir()
+    assert not Onnx().recognises(tmp_path / "x.onnx")
+
+
+def test_a_list_of_numbers_is_not_read_from_a_file_that_changed(tmp_path):
+    opened = checkpoint.open(saved(tmp_path / "x.onnx", listed("a", VALUES["b"], BY_NAME["int64"])))
+    os.utime(tmp_path / "x.onnx", ns=(1, 1))
+    with pytest.raises(CorruptCheckpoint, match="changed while it was read"):
+        opened["a"].read()
 
 
 def test_nothing_is_written(tmp_path):
