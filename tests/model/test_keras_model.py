@@ -1,7 +1,9 @@
 """Models of Keras files: opened like any other, with their compiled loss."""
 
+import json
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -54,3 +56,18 @@ def test_every_weight_of_a_model_is_read_by_its_name(tmp_path: Path) -> None:
         "top/bias": (2,),
     }
     np.testing.assert_array_equal(opened.checkpoint["top/kernel"].read(), model.get_layer("top").kernel)
+
+
+def test_a_layer_that_its_config_builds_otherwise_is_refused(tmp_path: Path) -> None:
+    network(None).save(tmp_path / "net.keras")
+    with ZipFile(tmp_path / "net.keras") as archive, ZipFile(tmp_path / "hostile.keras", "w") as hostile:
+        for name in archive.namelist():
+            text = archive.read(name)
+            if name == "config.json":
+                config = json.loads(text)
+                config["config"]["layers"][1]["build_config"] = {"class_name": "__bytes__", "config": {"value": "x"}}
+                text = json.dumps(config).encode()
+            hostile.writestr(name, text)
+
+    with pytest.raises(FormatError, match=r"hostile\.keras: Keras cannot build it"):
+        Model.open(tmp_path / "hostile.keras")

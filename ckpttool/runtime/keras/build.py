@@ -51,10 +51,13 @@ def built(network: Network) -> KerasModel:
         FormatError: Keras rejects the configuration; the message is its reason.
         MissingDependency: TensorFlow or Keras is not installed.
     """
-    with variables_without_values():
-        live = _of_config(network)
-    freeze_throughout(live)
-    return with_named_variables(network, live)
+    try:
+        with variables_without_values():
+            live = keras().saving.deserialize_keras_object(_for_any_rows(network.architecture), safe_mode=True)
+        freeze_throughout(live)
+        return with_named_variables(network, live)  # which a layer that was built otherwise than it says fails too
+    except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
+        raise FormatError(f"{network.path}: Keras cannot build it: {reason_of(error)}") from error
 
 
 def built_once(architecture: Mapping[str, Any], compiled: Mapping[str, Any] | None, path: Path) -> KerasModel:
@@ -96,13 +99,6 @@ def with_named_variables(network: Network, live: Any) -> KerasModel:
 def _own_name(variable: Any, place: str) -> str:
     """Return the name of a variable in its layer; its index if the layer has not named it."""
     return place.rpartition("/")[2] if NAMELESS.fullmatch(variable.name) else str(variable.name)
-
-
-def _of_config(network: Network) -> Any:
-    try:
-        return keras().saving.deserialize_keras_object(_for_any_rows(network.architecture), safe_mode=True)
-    except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
-        raise FormatError(f"{network.path}: Keras cannot build it: {reason_of(error)}") from error
 
 
 def _for_any_rows(config: Any) -> Any:
