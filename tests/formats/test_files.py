@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+from stat import S_IMODE
 
 import numpy as np
 import pytest
@@ -28,6 +29,12 @@ def test_a_link_inside_becomes_a_file(model, tmp_path):
         "again.txt": "a b",
     }
     assert not (tmp_path / "out" / "again.txt").is_symlink()
+
+
+def test_permissions_are_copied_but_not_those_of_the_user_who_copies(model, tmp_path):
+    (model / "assets" / "words.txt").chmod(0o6755)
+    copy_tree(model / "assets", tmp_path / "out", model)
+    assert S_IMODE((tmp_path / "out" / "words.txt").stat().st_mode) == 0o755
 
 
 @pytest.mark.parametrize("target", ["../../secret", "/etc/passwd", "..", ".", "link"], ids=str)

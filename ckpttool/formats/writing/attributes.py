@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISLNK
 
+CAPABILITIES = "security.capability"
+"""The attribute of a program's rights, which the system too removes from a file that is written to."""
+
 
 def stage_mode(old: Iterable[Path]) -> int:
     """Return the mode of a staging folder, which only users who may read the old output can access."""
@@ -46,7 +49,7 @@ def copy_attributes(old: Path, new: Path) -> None:
         mode &= ~0o070  # they were the permissions of another group
     new.chmod(mode)  # after changing the owner, which clears bits
     with contextlib.suppress(OSError, AttributeError):  # supported only on Linux
-        for name in os.listxattr(old, follow_symlinks=False):
+        for name in {*os.listxattr(old, follow_symlinks=False)} - {CAPABILITIES}:
             with contextlib.suppress(OSError):
                 os.setxattr(new, name, os.getxattr(old, name, follow_symlinks=False))
 

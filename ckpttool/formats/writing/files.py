@@ -182,6 +182,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def copy_tree(source: Path, target: Path, root: Path) -> None:
     """Copy a file, or a folder with its content; links to files in the folder `root` become files.
 
+    Permissions are copied, but nothing that lets others act as the user who copies: set-user-ID bits, capabilities.
+
     Raises:
         FormatError: a link leads to a folder or out of `root`, or an entry is neither a file nor a folder.
     """
@@ -196,6 +198,7 @@ def copy_tree(source: Path, target: Path, root: Path) -> None:
         for each in source.iterdir():
             copy_tree(each, target / each.name, root)
     elif source.is_file():
-        shutil.copy2(source, target)
+        shutil.copyfile(source, target)
+        target.chmod(source.stat().st_mode & 0o777)
     else:
         raise FormatError(f"{source} is neither a file nor a folder: it is not copied")
