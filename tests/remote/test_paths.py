@@ -1,5 +1,7 @@
 """Paths that stand for URLs: what is one, what is refused, and no secret in a message."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,11 @@ def test_before_any_url_nothing_stands_for_one(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "_root", NoFolder())  # a call of it would fail
     assert url_of(tmp_path) is None
     assert with_urls("a text") == "a text"
+
+
+def test_the_folder_of_paths_is_gone_with_the_process():
+    code = "from ckpttool.remote.paths import path_of; path = path_of('https://host/x'); "
+    code += "path.parent.mkdir(parents=True); print(path)"
+    path = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    assert path.parts[-3:] == ("https", "host", "x")
+    assert not path.parents[2].exists()
