@@ -12,6 +12,9 @@ from ckpttool.formats import registry
 from ckpttool.remote import servers, sparse_files
 from ckpttool.remote.paths import is_url, path_of, url_of
 
+MOST_NAMED = 1000
+"""The maximum number of files that are requested because a file on a server names them: an index may list thousands."""
+
 
 def local(path: Path | str) -> Path:
     """Return a path to read: for a URL that of its sparse files, for `zoo:NAME` that of the entry; others unchanged.
@@ -76,7 +79,7 @@ def _put_by_name(path: Path) -> None:
     _put_each([path / name for each in formats for name in each.IN_FOLDER], refusals)
     for each in formats:
         if any((path / name).is_file() for name in each.IN_FOLDER):
-            _put_each(each.files_named_in(path), refusals)
+            _put_each(each.files_named_in(path)[:MOST_NAMED], refusals)  # others are requested when they are read
     if not any(path.iterdir()):
         path.rmdir()
         if refusals:

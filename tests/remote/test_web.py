@@ -14,6 +14,7 @@ import pytest
 
 import ckpttool
 from ckpttool import CkptError, CorruptCheckpoint, MissingDependency, MissingFile, checkpoint
+from ckpttool.catalogue import local_files
 from ckpttool.formats.format import Writing
 from ckpttool.graph import files
 from ckpttool.remote import server_errors, servers, sparse_files
@@ -56,6 +57,15 @@ def test_what_was_fetched_is_not_fetched_again(web, bundle):
         before = dict(web.given)
     checkpoint.open(bundle)["middle"].read()
     assert web.given == before
+
+
+def test_few_of_the_files_that_a_file_names_are_requested_before_they_are_read(web, monkeypatch):
+    tensors = {name: np.arange(4, dtype=np.float32) for name in "abc"}
+    checkpoint.save(tensors, web.folder / "model.json", how=Writing(shard_bytes=16))
+    monkeypatch.setattr(local_files, "MOST_NAMED", 1)
+    found = checkpoint.open(web.url(""))
+    assert sorted(found) == ["a", "b", "c"]
+    np.testing.assert_array_equal(found["c"].read(), tensors["c"])
 
 
 @pytest.mark.parametrize("part", ["", ".index", "." + DATA.partition(".ckpt.")[2]])

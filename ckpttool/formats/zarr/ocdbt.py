@@ -114,6 +114,10 @@ class _Database:
             self._read(Root(node.height - 1, self._files.place(name, at, size), base, node.prefix + key[:shared]))
 
     def _leaf(self, node: Root, fields: "_Fields", files: "_Files", count: int) -> None:
+        if len(self._found) + count > min(MOST_KEYS, FREE_KEYS + self._stored):
+            raise FormatError(
+                f"{self.path}: it has {len(self._found) + count} keys or more in nodes of {self._stored} bytes"
+            )
         keys, _ = _keys(fields, count, inner=False)
         sizes, kinds = fields.numbers(count), fields.numbers(count)
         if set(kinds) - {0, 1}:
@@ -131,8 +135,6 @@ class _Database:
     def _keep(self, key: str, place: Stored) -> None:
         if key in self._found:
             raise CorruptCheckpoint(f"{self.path}: the key {key[:200]} appears twice")
-        if len(self._found) == min(MOST_KEYS, FREE_KEYS + self._stored):
-            raise FormatError(f"{self.path}: it has over {len(self._found)} keys in nodes of {self._stored} bytes")
         self._found[key] = place
 
     def _unframed(self, raw: bytes, what: int, path: Path) -> "_Fields":
