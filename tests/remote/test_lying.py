@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from yarl import URL
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
-from ckpttool.remote import server_errors, web
+from ckpttool.remote import server_errors, servers, web
 
 sys.path.append(str(Path(__file__).parents[2] / "trust"))
 from lying_server import Server, Trial
@@ -149,6 +149,97 @@ def test_a_size_that_cannot_be(server, size, monkeypatch):
     server.count += 1
     with pytest.raises(CkptError):
         checkpoint.open(f"http://127.0.0.1:{server.server_port}/{server.count}/x.safetensors")
+
+
+class Said(NamedTuple):
+    """What the headers of an answer say."""
+
+    status: int
+    headers: dict[str, str]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "size"),
+    [
+        (200, {"Content-Length": "7"}, 7),
+        (299, {"Content-Length": "0"}, 0),
+        (200, {"Content-Length": "7".zfill(20)}, 7),
+        (206, {"Content-Length": "1", "Content-Range": "bytes 0-0/7"}, 7),
+        (416, {"Content-Range": "bytes */0"}, 0),
+        (200, {"Content-Length": str(servers.LARGEST)}, servers.LARGEST),
+    ],
+)
+def test_the_size_of_a_file_is_that_of_all_of_it(status, headers, size):
+    assert web._size(Said(status, headers), "x") == size
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "says"),
+    [
+        (200, {}, "does not say how large"),
+        (300, {"Content-Length": "7"}, "does not say how large"),
+        (199, {"Content-Length": "7"}, "does not say how large"),
+        (206, {"Content-Length": "7"}, "does not say how large"),
+        (206, {"Content-Range": "bytes 0-0/*"}, "does not say how large"),
+        (206, {"Content-Range": "bytes 0-0"}, "says that the file has bytes 0-0 bytes"),
+        (200, {"Content-Length": "-1"}, "says that the file has -1 bytes"),
+        (200, {"Content-Length": "²"}, "says that the file has ² bytes"),
+        (200, {"Content-Length": "0" * 21}, "says that the file has 0{20} bytes"),
+        (200, {"Content-Length": str(servers.LARGEST + 1)}, "says that the file has"),
+    ],
+)
+def test_a_size_that_is_none(status, headers, says):
+    with pytest.raises(CkptError, match=f"x: the server {says}"):
+        web._size(Said(status, headers), "x")
+
+
+KNOWN = servers.RemoteFile(100, '"1"', "ETag")
+PART = {"ETag": '"1"', "Content-Range": "bytes 10-19/100"}
+
+
+@pytest.mark.parametrize(
+    ("file", "status", "headers", "start"),
+    [
+        (KNOWN, 206, PART, 10),
+        (KNOWN, 206, PART | {"Content-Range": "bytes 10-19/*"}, 10),
+        (KNOWN, 206, PART | {"Content-Encoding": "identity"}, 10),
+        (KNOWN, 200, {"ETag": '"1"'}, 0),
+        (KNOWN, 200, {"ETag": '"1"', "Content-Length": "100"}, 0),
+        (servers.RemoteFile(100, None), 206, {"Content-Range": "bytes 10-19/100"}, 10),
+    ],
+)
+def test_an_answer_is_the_range_of_the_known_version(file, status, headers, start):
+    web._require_answer(Said(status, headers), "x", file, start, start + 10)
+
+
+@pytest.mark.parametrize(
+    ("file", "status", "headers", "start", "says"),
+    [
+        (KNOWN, 206, PART | {"ETag": '"2"'}, 10, "its ETag is another one"),
+        (KNOWN, 206, {"Content-Range": "bytes 10-19/100"}, 10, "its ETag is gone"),
+        (servers.RemoteFile(100, None), 206, PART, 10, "its ETag is new"),
+        (KNOWN, 206, PART | {"Content-Range": "bytes 10-18/100"}, 10, "gave bytes 10-18/100, not bytes 10-19/"),
+        (KNOWN, 206, {"ETag": '"1"'}, 10, "the server gave nothing, not bytes 10-19/100"),
+        (KNOWN, 200, {"ETag": '"1"'}, 10, "does not answer range requests"),
+        (KNOWN, 200, {"ETag": '"1"', "Content-Length": "99"}, 0, "changed while it was read: it has 99 bytes now"),
+        (KNOWN, 206, PART | {"Content-Encoding": "BR "}, 10, r"compresses the file \(br\)"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_another(file, status, headers, start, says):
+    with pytest.raises((CkptError, ValueError), match=says):
+        web._require_answer(Said(status, headers), "x", file, start, start + 10)
+
+
+@pytest.mark.parametrize(
+    ("headers", "mark"),
+    [
+        ({"ETag": '"1"', "Last-Modified": "now"}, "ETag"),
+        ({"ETag": " ", "Last-Modified": "now"}, "Last-Modified"),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_a_version_has_a_mark_that_says_something(headers, mark):
+    assert web._mark(Said(200, headers)) == mark
 
 
 def test_a_file_for_which_the_disk_is_too_small_is_said_to_be_so(server, monkeypatch):

@@ -203,5 +203,11 @@ def test_what_was_read_before_is_read_anew(monkeypatch):
 
 def test_web_servers_list_nothing():
     assert [servers.lists(url) for url in ("s3://bucket", "https://host/x", "http://host/x")] == [True, False, False]
-    assert isinstance(servers.file_system("memory://x")[1], str)
-    assert Path(servers.file_system("memory://x")[1]).name == "x"
+
+
+def test_only_web_servers_are_asked_not_to_compress():
+    system, path = servers.file_system("https://host/x")
+    assert (system.kwargs["headers"], path) == ({"Accept-Encoding": "identity"}, "https://host/x")
+    assert system.client_kwargs["auto_decompress"] is False
+    system, path = servers.file_system("memory://x")
+    assert (system.storage_options, Path(path).name) == ({}, "x")

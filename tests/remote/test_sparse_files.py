@@ -1,5 +1,6 @@
 """Sparse copies of remote files: each range is fetched once, and no more than is needed."""
 
+import gc
 import io
 import os
 from typing import Any
@@ -95,6 +96,16 @@ def test_a_range_is_fetched_once_and_never_beyond_the_file(fetched):
     os.close(descriptor)
 
 
+def test_a_copy_is_closed_with_its_last_reference():
+    sparse = file()
+    descriptor = sparse._descriptor
+    os.fstat(descriptor)
+    del sparse
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
 def test_who_reads_on_is_given_twice_as_much_and_not_over_the_limit(fetched, monkeypatch):
     sparse = file()
     for start in (10, 20, 40):
@@ -126,6 +137,7 @@ def test_a_small_file_of_no_known_version_is_fetched_whole(fetched, monkeypatch,
 
 def test_a_server_without_ranges_gives_a_small_file_whole_and_a_large_one_not(fetched, monkeypatch):
     fetched.refuses = ValueError("the server does not answer range requests")
+    monkeypatch.setattr(sparse_files, "WHOLE", 200)
     sparse = file()
     sparse.need(20, 10)
     sparse.need(50, 10)
@@ -142,11 +154,12 @@ def test_a_server_without_ranges_gives_a_small_file_whole_and_a_large_one_not(fe
 
 
 class Piecewise(io.BytesIO):
-    """A file of fsspec, which may give less than asked for."""
+    """A file of fsspec, which may give less than asked for, and counts how often it is."""
 
-    most = 1000
+    most, asked = 1000, 0
 
     def read(self, size: int | None = -1) -> bytes:
+        self.asked += 1
         return super().read(min(self.most, size or 0))
 
 
@@ -161,8 +174,10 @@ def test_other_servers_are_asked_in_steps_and_must_give_all(monkeypatch):
     source.most = 20
     with pytest.raises(CorruptCheckpoint, match=r"s3://bucket/x\.npz: the server gave 20 bytes at 100, not 30"):
         sparse.need(100, 50)
-    source.most = 30
-    sparse.need(100, 50)
+    source.most, source.asked = 30, 0
+    for _ in range(2):
+        sparse.need(100, 50)
+    assert source.asked == 2
 
 
 def test_a_file_of_the_same_version_keeps_what_was_fetched(fetched, monkeypatch):
