@@ -3,13 +3,11 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 
 from ckpttool.core.errors import CkptError
-
-B = TypeVar("B")
 
 Function = Callable[[Any], Any]
 """The function that computes items; it may be large and slow to make, such as an open model."""
@@ -57,25 +55,7 @@ class Executor(ABC):
         """Cancel an item that no worker has started; return whether it was cancelled."""
         return future.cancel()
 
-    def map_blocks(self, factory: Factory, blocks: Iterable[B]) -> Iterator[tuple[B, Any]]:
-        """Yield each block with its result as they are done, in any order; the iterable is read as needed.
-
-        Raises:
-            Exception: the first exception of the function; blocks that were not started are cancelled.
-        """
-        coming, flying = iter(blocks), dict[Future[Any], B]()
-        try:
-            while True:
-                flying.update(self._launched(factory, coming, len(flying)))
-                if not flying:
-                    return
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    yield flying.pop(future), future.result()
-        finally:
-            for future in flying:
-                self.cancel(future)
-
-    def map_in_order(self, factory: Factory, blocks: Iterable[B]) -> Iterator[Any]:
+    def map_in_order(self, factory: Factory, blocks: Iterable[object]) -> Iterator[Any]:
         """Yield the results in the order of the blocks; only a few are computed ahead.
 
         Raises:
@@ -84,7 +64,7 @@ class Executor(ABC):
         coming, flying = iter(blocks), deque[Future[Any]]()
         try:
             while True:
-                flying.extend(future for future, _ in self._launched(factory, coming, len(flying)))
+                flying.extend(self._launched(factory, coming, len(flying)))
                 if not flying:
                     return
                 yield flying.popleft().result()
@@ -92,11 +72,11 @@ class Executor(ABC):
             for future in flying:
                 self.cancel(future)
 
-    def _launched(self, factory: Factory, blocks: Iterator[B], flying: int) -> Iterator[tuple["Future[Any]", B]]:
-        """Submit blocks until all workers are busy and each has `ahead` more; yield each future with its block."""
+    def _launched(self, factory: Factory, blocks: Iterator[object], flying: int) -> Iterator["Future[Any]"]:
+        """Submit blocks until all workers are busy and each has `ahead` more; yield their futures."""
         room = self.workers * (1 + self.ahead) - flying
         for _, block in zip(range(room), blocks, strict=False):
-            yield self.submit(factory, block), block
+            yield self.submit(factory, block)
 
     def __enter__(self) -> Self:
         return self

@@ -13,15 +13,11 @@ class ExecutorTests:
     def test_an_item_is_computed(self, executor):
         assert executor.submit(Squares(), 7).result()[0] == 49
 
-    def test_each_block_comes_once_with_its_result(self, executor):
-        found = dict(executor.map_blocks(Squares(), range(20)))
-        assert {number: square for number, (square, _) in found.items()} == {n: n * n for n in range(20)}
-
     def test_in_order_results_are_in_the_order_of_the_blocks(self, executor):
         assert [square for square, _ in executor.map_in_order(Squares(), range(20))] == [n * n for n in range(20)]
 
     def test_of_no_blocks_there_are_no_results(self, executor):
-        assert list(executor.map_blocks(Squares(), [])) == list(executor.map_in_order(Squares(), [])) == []
+        assert list(executor.map_in_order(Squares(), [])) == []
 
     def test_blocks_are_taken_as_they_are_needed(self, executor):
         taken = []
@@ -54,18 +50,18 @@ class ExecutorTests:
 
     def test_the_first_error_ends_a_map(self, executor):
         with pytest.raises(PlanError):
-            list(executor.map_blocks(Mistakes(), ["fine", "user", *["fine"] * 50]))
+            list(executor.map_in_order(Mistakes(), ["fine", "user", *["fine"] * 50]))
         assert executor.submit(Mistakes(), "fine").result() == "fine"
 
     def test_it_is_used_from_several_threads(self, executor):
         found = []
-        ask = lambda: found.append(sorted(executor.map_blocks(Mistakes(), "abc")))  # noqa: E731
+        ask = lambda: found.append(list(executor.map_in_order(Mistakes(), "abc")))  # noqa: E731
         threads = [threading.Thread(target=ask) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert found == [[(name, name) for name in "abc"]] * 3
+        assert found == [["a", "b", "c"]] * 3
 
 
 class WorkerTests(ExecutorTests):

@@ -45,7 +45,7 @@ def test_without_a_worker_all_items_fail_and_say_why(problem, kind, said) -> Non
             with pytest.raises(kind, match=said):
                 executor.submit(lambda: abs, number).result(timeout=5)
         with pytest.raises(kind, match=said):
-            list(executor.map_blocks(lambda: abs, range(9)))
+            list(executor.map_in_order(lambda: abs, range(9)))
 
 
 def test_one_that_cannot_be_started_is_the_same() -> None:

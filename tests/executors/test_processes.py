@@ -72,8 +72,8 @@ def test_a_worker_without_items_takes_those_near_to_another(tmp_path):
 
 def test_a_killed_worker_is_replaced_and_its_item_computed_again(tmp_path):
     with processes(2) as pool:
-        results = dict(pool.map_blocks(Deadly(tmp_path, times=1), [*range(10), "deadly"]))
-    assert results == {n: (n, 0) for n in range(10)} | {"deadly": ("deadly", 1)}
+        results = list(pool.map_in_order(Deadly(tmp_path, times=1), [*range(10), "deadly"]))
+    assert results == [*((n, 0) for n in range(10)), ("deadly", 1)]
 
 
 def test_an_item_is_given_up_after_it_ended_two_and_the_others_are_computed(tmp_path):
