@@ -256,6 +256,12 @@ def test_what_keras_compiled_and_is_no_objective_is_said_with_the_way_on(tmp_pat
     rows = data(tmp_path, ROWS[:, :2])
     with pytest.raises(GraphError, match=r"\(it was compiled with kl_divergence, which is not a supported objective\)"):
         evaluate(compiled(tmp_path, "kl_divergence")[1], rows)
+    import keras
+
+    own = type("Own", (keras.losses.Loss,), {"call": lambda _self, y, found: keras.ops.mean((y - found) ** 2)})
+    unused = r"\(the way it was compiled is not used: .*, \S+\.Own: its code is not in the file\); specify `loss`, or"
+    with pytest.raises(GraphError, match=unused):
+        evaluate(compiled(tmp_path, own())[1], rows)
     live, model = compiled(tmp_path, ["mse", "mae"], outputs=2)
     several = r"\(it was compiled with mse, mae: `logits` specifies which of a/\S+:0, b/\S+:0 an `objective` is for\)"
     with pytest.raises(GraphError, match=several) as refused:

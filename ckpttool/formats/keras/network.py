@@ -42,9 +42,9 @@ class Network:
     `architecture` is what `keras.saving.deserialize_keras_object` takes: `{"module", "class_name", "config", ...}`, of
     a Functional or a Sequential model, without a compile config. `compiled` is the compile config, in the form of
     `model.get_compile_config()`: `optimizer`, `loss`, `metrics`; None if the model was not compiled or its compile
-    config cannot be used, and then `not_compiled` has the reason. `metadata` is the file's own: `keras_version`,
-    `backend`, and in a `.keras` all of its `metadata.json`. `renamed` maps new names of layers to those in the file,
-    which differ for names with slashes, as Keras 3 does not accept them.
+    config cannot be used, and then `not_compiled` has the reason, without the path. `metadata` is the file's own:
+    `keras_version`, `backend`, and in a `.keras` all of its `metadata.json`. `renamed` maps new names of layers to
+    those in the file, which differ for names with slashes, as Keras 3 does not accept them.
     """
 
     path: Path
@@ -170,4 +170,4 @@ def _compiled(training: Any, path: Path, old: bool) -> tuple[Mapping[str, Any] |
     except UnsafeConfig:
         raise
     except FormatError as error:
-        return None, str(error)
+        return None, str(error).removeprefix(f"{path}: ").removesuffix(f"; {HELP}")

@@ -28,8 +28,8 @@ class KerasNetwork:
     Keras's `compile` that are known: `optimizer`, `loss`, `metrics`. `renamed` maps layer names in Keras to different
     ones in the graph. `lacks` describes, by subject, what the graph has and Keras does not support; `lost` is the
     reason why there is no Keras network any more. `penalties` has the training's penalties on kernels: `l1`, `l2`,
-    `max_norm`. `constrained` are the weights with a Keras constraint, which the graph does not apply. If the outputs
-    are `masked`, Keras's losses ignore masked time steps.
+    `max_norm`. `not_compiled` is why the file's compile config is not used. `constrained` are the weights with a Keras
+    constraint, which the graph does not apply. If the outputs are `masked`, Keras's losses ignore masked time steps.
     """
 
     architecture: Config
@@ -41,6 +41,7 @@ class KerasNetwork:
     penalties: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     constrained: Sequence[str] = field(default_factory=list)
     masked: bool = False
+    not_compiled: str | None = None
 
     def cut_after(self, tensor: str) -> "KerasNetwork":
         """Return the network up to a tensor, without loss and optimizer; `lost` is set if it cannot be cut there."""

@@ -26,7 +26,8 @@ def compiled_note(graph: Graph) -> str:
     network, outputs = keras_network(graph), list(dict.fromkeys(output_tensors(graph)))
     text = compiled_text(network.compiled) if network else None
     if network is None or text is None:
-        return ""
+        reason = network and network.not_compiled
+        return f" (the way it was compiled is not used: {reason})" if reason else ""
     if len(outputs) > 1:
         return f" (it was compiled with {text}: `logits` specifies which of {listed(outputs)} an `objective` is for)"
     if compiled_loss(network.compiled) is None:

@@ -20,6 +20,7 @@ def described(traced: Traced) -> KerasNetwork:
         network.renamed,
         constrained=model.constrained,
         masked=traced.is_masked,
+        not_compiled=network.not_compiled,
     )
 
 
