@@ -52,7 +52,7 @@ class Left:
     def of(cls, folder: Path) -> "Left":
         """Read them."""
         said = json.loads((folder / ANSWER).read_text())
-        said = {name: said[name] for name in ("recommended", "tied", "told", "ended")}
+        said = {name: said[name] for name in ("recommended", "tied", "held_out", "ended")}
         weights = {name: tensor.read().tobytes() for name, tensor in ckpttool.open(folder / OUT).items()}
         every = (path for path in folder.rglob("*") if "cache" not in path.parts)
         files = sorted(str(path.relative_to(folder)) for path in every if not path.name.endswith(("-wal", "-shm")))

@@ -56,7 +56,7 @@ class Search:
     trials: Sequence[Mapping[str, Any]]
     ranking: Ranking
     recommendation: Recommendation | None
-    told: FinalAccuracy | None
+    held_out: FinalAccuracy | None
     ended: str | None
     rope: float
     first: int | None = None
@@ -106,11 +106,11 @@ class Search:
     def as_json(self) -> dict[str, Any]:
         """Return the result as JSON values."""
         found = self.recommendation.as_json() if self.recommendation else {"recommended": None, "tied": []}
-        told = self.told
+        final = self.held_out
         return {
             "trials": [trial for trial in self.trials if trial["fold"] != FINAL.fold],
             **found,
-            "told": None if told is None else {"accuracy": told.accuracy, "rows": told.rows},
+            "held_out": None if final is None else {"accuracy": final.accuracy, "rows": final.rows},
             "ended": self.ended,
             "output": None if self.written is None else str(self.written),
             "seconds": self.seconds,
@@ -127,8 +127,8 @@ class Search:
             return [f"no recommendation, so no model is written: {found.why}", *early]
         ties = f"; {len(found.tied)} of {len(found.tried)} are tied with it" if found.tied else ""
         lines = [f"recommended: {found.why}{ties}"]
-        if self.told is not None:
-            lines.append(self.told.text())
+        if self.held_out is not None:
+            lines.append(self.held_out.text())
         return [*lines, *early]
 
     def on_page(self, model: str) -> dict[str, Any]:
@@ -159,8 +159,8 @@ class Search:
         one = found.configuration or found.best if found else SCRATCH
         estimate = self.estimate(one)
         value, rows = (estimate.mean, estimate.rows) if estimate else (0.0, 1)
-        if self.told is not None:
-            value, rows = self.told.accuracy, self.told.rows
+        if self.held_out is not None:
+            value, rows = self.held_out.accuracy, self.held_out.rows
         low, high = wilson(value, rows)
         said = str(one) if found and found.configuration else f"nothing for sure; best: {one}"
         return {"rows": self.rows.taken, "recommended": said, "accuracy": value, "low": low, "high": high}

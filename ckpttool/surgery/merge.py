@@ -126,13 +126,18 @@ def _method(how: str, given: Mapping[str, Any]) -> WeightMethod | TaskVectorMeth
         own += ABOUT_TOKENS if "vocab" in given else []
     for name in given:
         if name not in own:
-            raise PlanError(
-                f"`{name}` does not apply to {how}; its parameters are {', '.join(f'`{each}`' for each in own)}"
-            )
+            raise PlanError(f"`{name}` does not apply to {how}{_parameters_text(own)}")
     if kind is None:
         return None
     parameters = {name: value for name, value in given.items() if name not in ("base", "vocab", *ABOUT_TOKENS)}
     return kind(**parameters | ({"scale": Scales.of(given["scale"])} if "scale" in given else {}))
+
+
+def _parameters_text(own: Sequence[str]) -> str:
+    """Return the parameters of a method, for a message; vocabularies alone are what every method of weights takes."""
+    if list(own) == ["vocab"]:
+        return ", which has no parameters"
+    return f"; its parameters are {', '.join(f'`{each}`' for each in own)}"
 
 
 def _by_method(

@@ -130,14 +130,14 @@ def search_reuse(
             return found
         family = family_of(model.graph.source, output, to)
         tells_itself = write and how.rows is None and not trials.rows.apart and is_model(output)
-        found = found if tells_itself else replace(found, told=_final_accuracy(trials, study, found.chosen))
+        found = found if tells_itself else replace(found, held_out=_final_accuracy(trials, study, found.chosen))
         if not write:
             return found
         made_by = command or Command.of_call("search", model.path, output)
         means = Means(how.soup, how.interpolate)
         write_found(trials, found, means, Path(output), overwrite, callback, made_by, family)
-        told = written_accuracy(trials, Path(output), family) if tells_itself else found.told
-    return replace(found, told=told, written=Path(output))
+        held_out = written_accuracy(trials, Path(output), family) if tells_itself else found.held_out
+    return replace(found, held_out=held_out, written=Path(output))
 
 
 def search_curve(
@@ -214,7 +214,7 @@ def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, 
         trials=study.trials(),
         ranking=trials.ranking,
         recommendation=found,
-        told=None,
+        held_out=None,
         ended=ended,
         rope=how.rope,
         first=settings.options.epochs if how.probe else None,

@@ -160,6 +160,7 @@ def test_a_plan_and_wrong_uses(shell: Any, model: Path, tmp_path: Path) -> None:
         assert message in shell.error(*command, *options)
     named = f"{tmp_path}/x.pb: a SavedModel is a folder, and .pb is the suffix of files: name it {tmp_path}/x"
     assert shell.error("export-saved-model", model, "-o", tmp_path / "x.pb") == named
+    assert shell.error("export-saved-model", model, "-o", tmp_path / "x.pb", "--plan") == named
     assert not list(tmp_path.iterdir())
     shell.run(*command)
     assert shell.error(*command) == f"{tmp_path}/out exists already; --overwrite replaces it"

@@ -19,16 +19,16 @@ class Recorder:
     done = "written and read back, 1 tensors"
 
     def __init__(self) -> None:
-        self.calls: list[str] = []
+        self.calls: list[tuple[str, bool]] = []
 
     def as_json(self) -> list[dict[str, str]]:
         return [dict(row) for row in self.rows]
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
-        self.calls.append("check")
+        self.calls.append(("check", overwrite))
 
     def write(self, output: str | Path, overwrite: bool = False, command: Any = None) -> list[str]:
-        self.calls.append("write")
+        self.calls.append(("write", overwrite))
         return ["w has NaN"]
 
 
@@ -44,7 +44,7 @@ def test_a_plan_is_shown_then_written_then_reported(said: list[str], capsys: pyt
     plan = Recorder()
     plans.execute(plan, Path("out"))
     assert capsys.readouterr().out == "w\twritten\n"
-    assert plan.calls == ["check", "write"]
+    assert plan.calls == [("check", False), ("write", False)]
     assert said == ["skipped: b", "w has NaN", "out: written and read back, 1 tensors"]
 
 
@@ -52,7 +52,9 @@ def test_only_the_plan(said: list[str], capsys: pytest.CaptureFixture[str]) -> N
     plan = Recorder()
     plans.execute(plan, Path("out"), plan_only=True, as_json=True, with_table=False)
     assert capsys.readouterr().out == '[{"name": "w", "then": "written"}]\n'
-    assert (plan.calls, said) == ([], ["skipped: b"])
+    assert (plan.calls, said) == ([("check", True)], ["skipped: b"]), "its name; one that exists is not replaced yet"
+    plans.execute(plan, None, plan_only=True)
+    assert len(plan.calls) == 1
 
 
 @pytest.mark.parametrize(

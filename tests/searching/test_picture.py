@@ -31,9 +31,9 @@ def found(rows: int, accuracy: dict[Configuration, float] = ACCURACY) -> Search:
         hopeless[design.blocks[-1]] = Outcome(state="stopped", reason="worse")
     labelled = Split("choosing", {}, np.zeros(rows, np.int64), rows)
     of_rows = SearchRows(labelled, labelled, np.arange(0), design, 0, rows)
-    told: Any = None
+    held_out: Any = None
     found = recommend(outcomes, design, 2)
-    return Search([], "", Options(), {}, of_rows, outcomes, [], told, found, told, None, 0.005)
+    return Search([], "", Options(), {}, of_rows, outcomes, [], held_out, found, held_out, None, 0.005)
 
 
 def colors(path: Path) -> tuple[tuple[int, ...], dict[str, int]]:

@@ -99,6 +99,7 @@ MODEL = Checkpoint.of({"w": np.zeros(2)})
         ("union", {"t": 0.5}, "`t` does not apply to union; its parameters are `prefer`"),
         ("union", {"base": MODEL}, "`base` does not apply to union"),
         ("linear", {"prefer": "first"}, "`prefer` does not apply to linear; its parameters are `weights`"),
+        ("arcee-fusion", {"base": MODEL}, "`base` does not apply to arcee-fusion, which has no parameters$"),
         ("slerp", {"weights": (1.0, 1.0)}, "`weights` does not apply to slerp; its parameters are `t`"),
         ("slerp", {"t": 1.5}, "`t` 1.5: expected a number from 0 to 1$"),
         ("slerp", {"t": float("nan")}, "`t` nan: expected a number from 0 to 1"),

@@ -70,11 +70,11 @@ def test_what_is_recommended_is_told_by_other_rows_and_written(folder: Path, tmp
     chosen = found.recommendation.configuration
     facts = found.as_json()
     assert (facts["recommended"]["keep"], facts["recommended"]["freeze"]) == (chosen.keep, chosen.freeze)
-    assert facts["told"] == {"accuracy": found.told.accuracy, "rows": 60}
+    assert facts["held_out"] == {"accuracy": found.held_out.accuracy, "rows": 60}
     assert {(each["seed"], each["fold"]) for each in facts["trials"]} == {(0, 0), (0, 1)}
     score = ckpttool.evaluate(Model.open(tmp_path / "best.ckpt"), folder / "rows.npz")
-    assert (score.rows, score.accuracy) == (60, found.told.accuracy), "it is told of the file's own test rows"
-    assert found.told.accuracy > 0.8
+    assert (score.rows, score.accuracy) == (60, found.held_out.accuracy), "it is told of the file's own test rows"
+    assert found.held_out.accuracy > 0.8
     augmented = replace(found, options=replace(found.options, augment="flip()"))
     assert (found.is_cached(chosen), augmented.is_cached(chosen)) == (True, False)
     assert f"the written model has an accuracy of {score.accuracy:.4f}" in found.lines()[-1]
@@ -89,7 +89,7 @@ def test_rows_are_set_apart_to_tell_the_result_where_the_file_has_none_to_test(
     found = search_reuse(
         model, tmp_path / "rows.npz", "new = dense(2)", tmp_path / "best.ckpt", options=options, how=how
     )
-    assert (found.told.rows, found.rows.choosing.rows) == (24, 96)
+    assert (found.held_out.rows, found.rows.choosing.rows) == (24, 96)
     assert found.lines()[-1].startswith("the model trained on the selection data has an accuracy of")
 
 

@@ -89,7 +89,14 @@ parameter_options = as_arguments(
 
 @click.command(cls=LongHelp)
 @checkpoints_argument
-@click.option("--how", type=click.Choice(HOWS), default="union", show_default=True, help="The merge method.")
+@click.option(
+    "--how",
+    metavar="METHOD",
+    type=click.Choice(HOWS),
+    default="union",
+    show_default=True,
+    help=f"How to merge them: {', '.join(HOWS)}.",
+)
 @click.option("--base", metavar="CKPT", type=SOURCE, help="The common base model (for methods with task vectors).")
 @models_first("base")
 @there_first("data")

@@ -29,11 +29,11 @@ def execute(
     """Show a plan, and unless only the plan is requested, write its output and report it.
 
     Notes on what will be lost are printed before anything is written. Without `with_table`, rows are only printed for
-    `--plan` and `--json`.
+    `--plan` and `--json`. A name that the output cannot have is refused for `--plan` too, but not one that exists.
     """
     destination = None if plan_only else output
-    if destination is not None:
-        plan.check(destination, overwrite)
+    if output is not None:
+        plan.check(output, overwrite or plan_only)
     if with_table or plan_only or as_json:
         _show(plan.as_json() if as_json else [_cells(row) for row in plan.rows], as_json)
     show_notes(plan.notes)
