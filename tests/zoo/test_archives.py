@@ -1,6 +1,7 @@
 """Archives of models: their content is bounded before it is read, and all defects have one kind of error."""
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.zoo import archives
 
 MODEL = "model.npz"
@@ -154,3 +155,99 @@ def test_a_name_in_a_zip_is_a_text(unpack, name):
         archive.writestr(MODEL, b"model")
     with pytest.raises(CorruptCheckpoint, match=r"a\.tar is damaged or truncated"):
         unpack(packed.getvalue().replace("é".encode(), name))
+
+
+def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        for name, held in files.items():
+            archive.writestr(name, held)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_the_model_of_a_zip_comes_out_without_its_folders(unpack, method):
+    assert unpack(zipped({"a/": b"", "a/notes.txt": b"...", f"a/{MODEL}": b"model" * 300}, method)) == [f"a/{MODEL}"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_is_there_once(unpack):
+    twice = io.BytesIO()
+    with zipfile.ZipFile(twice, "w") as archive:
+        for held in (b"one", b"two"):
+            archive.writestr(MODEL, held)
+    with pytest.raises(CorruptCheckpoint, match=rf"a\.tar contains '{MODEL}' twice"):
+        unpack(twice.getvalue())
+
+
+def test_a_name_of_a_tar_is_there_once_with_and_without_a_dot(unpack):
+    with pytest.raises(CorruptCheckpoint, match=rf"a\.tar contains '{MODEL}' twice"):
+        unpack(member(MODEL, b"one") + member(f"./{MODEL}", b"two") + END)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_as_many_files_as_the_limit_are_listed(unpack, monkeypatch, most):
+    monkeypatch.setattr(archives, "MOST_FILES", most)
+    packed = zipped({MODEL: b"model", "notes.txt": b"..."})
+    if most == 2:
+        assert unpack(packed) == [MODEL]
+    else:
+        with pytest.raises(CorruptCheckpoint, match="lists over 1 files"):
+            unpack(packed)
+
+
+def test_links_and_devices_are_not_made(unpack):
+    others = b"".join(header(str(kind), 0, kind) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE))
+    assert unpack(others + member(MODEL, b"model") + END) == [MODEL]
+
+
+@pytest.mark.parametrize("pack", [lambda name: member(name, b"model") + END, lambda name: zipped({name: b"model"})])
+@pytest.mark.parametrize("name", ["../model.npz", "/model.npz", "a/../../model.npz"])
+def test_a_path_that_leads_out_is_refused(unpack, name, pack):
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar"):
+        unpack(pack(name))
+
+
+def test_a_model_that_the_disk_has_no_room_for_is_refused(unpack, monkeypatch):
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 4}))
+    with pytest.raises(CkptError, match=r"a\.tar decompresses to 5 bytes, but .*out has space for 4"):
+        unpack(member(MODEL, b"model") + END)
+
+
+def test_a_model_that_just_fits_comes_out(unpack, monkeypatch):
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 5}))
+    assert unpack(member(MODEL, b"model") + END) == [MODEL]
+
+
+def test_a_zip_that_says_more_than_models_have_is_refused_and_one_at_the_limit_is_not(unpack, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_RATIO", 0)
+    monkeypatch.setattr(archives, "LARGEST", 1500)
+    assert unpack(zipped({MODEL: b"model" * 300})) == [MODEL]
+
+
+def test_a_zip_over_the_limit_is_refused(unpack, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_RATIO", 0)
+    monkeypatch.setattr(archives, "LARGEST", 1499)
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar decompresses to over 0 GiB and over 0 times"):
+        unpack(zipped({MODEL: b"model" * 300}))
+
+
+@pytest.mark.parametrize(("size", "fits"), [(4, False), (5, True), (6, False)])
+def test_a_file_has_the_size_that_its_archive_says(size, fits):
+    out = io.BytesIO()
+    if fits:
+        archives._copied(io.BytesIO(b"model"), out, size, "a#b")
+        assert out.getvalue() == b"model"
+    else:
+        with pytest.raises(CorruptCheckpoint, match=f"a#b does not have the {size} bytes that the archive declares"):
+            archives._copied(io.BytesIO(b"model"), out, size, "a#b")
+
+
+def test_an_error_of_the_system_is_not_damage(unpack, monkeypatch):
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(archives, "_copied", fails)
+    with pytest.raises(OSError, match="No space left") as caught:
+        unpack(member(MODEL, b"model") + END)
+    assert not isinstance(caught.value, CkptError)
