@@ -7,6 +7,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint, prefix_of
+from ckpttool.checkpoint import files as checkpoint_files
 from ckpttool.core.errors import (
     CkptError,
     CorruptCheckpoint,
@@ -329,3 +330,21 @@ def test_too_many_edits_for_one_pass_are_an_error_that_leaves_nothing(tmp_path: 
     with pytest.raises(PlanError, match=r"x\.npz: too many edits of one tensor follow one another"):
         checkpoint.save(edited, tmp_path / "x.npz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_replaced_before_its_name_is_known_is_opened_again(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+
+    def write(number):
+        folder.mkdir()
+        checkpoint.save({"w": np.full(3, number, np.float32)}, folder / "model.safetensors")
+
+    def replaced_meanwhile(path):
+        monkeypatch.setattr(checkpoint_files, "prefix_of", prefix_of)
+        folder.rename(tmp_path / "old")
+        write(2)
+        raise MissingFile(f"{path} is a folder without a checkpoint")  # which it is while the old one is removed
+
+    write(1)
+    monkeypatch.setattr(checkpoint_files, "prefix_of", replaced_meanwhile)
+    assert checkpoint.open(folder)["w"].read().tolist() == [2, 2, 2]

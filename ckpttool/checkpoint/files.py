@@ -11,7 +11,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
-from ckpttool.formats.format import PLAIN, Format, Tensors, Writing
+from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.reading.unmixed import unmixed
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.lineage.output import KEY, staged_output
@@ -29,23 +29,21 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
         CkptError: a server refuses the request, or cannot be reached.
     """
     path = local(path)
-    format_, tensors = unmixed(path, lambda: _opened(path))
-    metadata = {key: text for key, text in tensors.metadata.items() if key != KEY}
-    provenance = Provenance.of_file(SourceFile.of_checkpoint(path, format_, tensors))
+    return unmixed(path, lambda: _opened(path))
+
+
+def _opened(path: Path) -> Checkpoint:
+    format_ = registry.find(path)
+    tensors = format_.open(path)
     return Checkpoint(
         tensors,
         prefix_of(path),
         format=format_.NAME,
-        metadata=metadata,
+        metadata={key: text for key, text in tensors.metadata.items() if key != KEY},
         left_out=tensors.left_out,
         stated=tensors.kinds,
-        provenance=provenance,
+        provenance=Provenance.of_file(SourceFile.of_checkpoint(path, format_, tensors)),
     )
-
-
-def _opened(path: Path) -> tuple[Format, Tensors]:
-    found = registry.find(path)
-    return found, found.open(path)
 
 
 def save(

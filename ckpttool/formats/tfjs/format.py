@@ -31,6 +31,8 @@ from ckpttool.formats.tfjs.topology import described
 from ckpttool.formats.tfjs.writing import Names, write_model
 from ckpttool.formats.writing.files import refuse_existing
 
+HELD_FILES = 64
+"""Up to this number, the files stay open, so that they can be read after others have replaced them."""
 FRAMEWORKS = {"layers-model": "keras", "graph-model": "tensorflow"}
 
 
@@ -38,7 +40,7 @@ class Stretch(NamedTuple):
     """The concatenated files of a group."""
 
     path: Path
-    files: tuple[ClosedFile, ...]
+    files: tuple[CheckpointFile | ClosedFile, ...]
 
     @property
     def size(self) -> int:
@@ -52,14 +54,14 @@ class Stretch(NamedTuple):
             MissingFile: a file no longer exists.
             CorruptCheckpoint: a file has changed.
         """
-        for closed in self.files:
-            begin, end = max(offset, 0), min(offset + size, closed.size)
+        for each in self.files:
+            begin, end = max(offset, 0), min(offset + size, each.size)
             if begin < end:
-                file = CheckpointFile(closed.path)
-                file.require_unchanged(closed.stamp)
+                file = each if isinstance(each, CheckpointFile) else CheckpointFile(each.path)
+                file.require_unchanged(each.stamp)
                 yield from file.stream(name, ByteRange(begin, end - begin))
                 file.require_unchanged()
-            offset -= closed.size
+            offset -= each.size
 
     def piece(self, name: str, offset: int, size: int) -> bytes:
         """Return the bytes of a range at once; raises the same errors as `stream`."""
@@ -120,8 +122,10 @@ class TfjsTensors(Tensors):
         document = read_document(path)
         self.metadata = texts_of(document)
         self.places: dict[str, Place] = {}
-        for group in list(groups_of(path, document)):  # all are checked before a file is opened
-            for place in _places(path, group):
+        groups = list(groups_of(path, document))  # all are checked before a file is opened
+        hold = sum(len(group.files) for group in groups) <= HELD_FILES
+        for group in groups:
+            for place in _places(path, group, hold):
                 if place.spec.name in self.places:
                     raise CorruptCheckpoint(f"{path}: two weights are named {place.spec.name}")
                 self.places[place.spec.name] = place
@@ -214,9 +218,10 @@ def _named(path: Path) -> list[Path]:
         return []  # opening the model reports it
 
 
-def _places(path: Path, group: Group) -> Iterator[Place]:
-    """Yield the weights of a group with their places, and check that they fill its files."""
-    stretch = Stretch(path, tuple(ClosedFile.of(CheckpointFile(file)) for file in group.files))
+def _places(path: Path, group: Group, hold: bool) -> Iterator[Place]:
+    """Yield the weights of a group with their places, and check that they fill its files, which may be kept open."""
+    files = map(CheckpointFile, group.files)
+    stretch = Stretch(path, tuple(files if hold else map(ClosedFile.of, files)))
     size, at, raw = stretch.size, 0, None
     for weight in group.weights:
         nbytes = weight.nbytes

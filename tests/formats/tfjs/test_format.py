@@ -279,3 +279,13 @@ def test_a_kill_at_any_call_leaves_the_old_one_or_the_new(tmp_path):
         if not status:
             break
     assert 8 < number < 119
+
+
+def test_what_was_opened_is_read_after_another_has_replaced_it(tmp_path):
+    path, writing = tmp_path / "model.json", Writing(shard_bytes=16)
+    for number in (1, 2):
+        arrays = {name: np.full(4, number, np.float32) for name in "abc"}
+        checkpoint.save(arrays, path, overwrite=True, how=writing)
+        if number == 1:
+            opened = checkpoint.open(path)
+    assert {name: tensor.read().tolist() for name, tensor in opened.items()} == {name: [1.0] * 4 for name in "abc"}
