@@ -6,6 +6,7 @@ so that two never write to the same file; the name also identifies files of kill
 
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
 import time
@@ -112,10 +113,12 @@ def _fill(path: Path, where: str, size: int, fetch: Fetch) -> None:
     with path.open("r+b") as file:
         if file.seek(0, os.SEEK_END) > size:
             file.truncate(0)
-        for _ in range(MOST_TRIES):
+        for tries in itertools.count():
             at = file.seek(0, os.SEEK_END)
             if at == size:
                 return
+            if tries == MOST_TRIES:
+                raise CkptError(f"{where} was interrupted {MOST_TRIES} times; the same command resumes it")
             if size - at > (free := shutil.disk_usage(path.parent).free):
                 raise CkptError(f"{where} has {counted(size, 'byte')}, but {path.parent} has space for {free}")
             try:
@@ -123,4 +126,3 @@ def _fill(path: Path, where: str, size: int, fetch: Fetch) -> None:
             except CkptError:
                 if file.tell() == at:
                     raise
-    raise CkptError(f"{where} was interrupted {MOST_TRIES} times; the same command resumes it")
