@@ -1,7 +1,9 @@
 """Output by copying: files stay files, links are replaced by their targets, and never lead elsewhere."""
 
+import errno
 import os
 import shlex
+import stat
 import subprocess
 from stat import S_IMODE
 
@@ -10,7 +12,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
-from ckpttool.formats.writing.files import copy_tree, refuse_existing, replacing_folder
+from ckpttool.formats.writing.files import copy_tree, refuse_existing, replacing, replacing_folder
 
 
 @pytest.fixture
@@ -109,3 +111,18 @@ def test_a_name_that_no_file_can_have(tmp_path, name):
     with pytest.raises(CkptError, match="cannot be the name of a file: it contains a null byte"):
         checkpoint.save({"w": np.zeros(2)}, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_disk_that_is_full_when_a_file_is_flushed_is_named_by_the_output(tmp_path, monkeypatch, is_folder):
+    flush = os.fsync
+
+    def full(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == is_folder:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught, replacing(tmp_path / "x") as file:
+        file.write(b"new")
+    assert caught.value.filename == str(tmp_path if is_folder else tmp_path / "x")

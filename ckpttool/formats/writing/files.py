@@ -11,7 +11,7 @@ from typing import BinaryIO
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
 from ckpttool.core.plain_files import can_be_named, resolved
 from ckpttool.formats.writing.attributes import copy_attributes, keep_attributes_below, stage_mode
-from ckpttool.formats.writing.staging import destination, is_staged, settle
+from ckpttool.formats.writing.staging import FULL, destination, is_staged, settle
 from ckpttool.formats.writing.system import exchange, sync_folder
 from ckpttool.formats.writing.temporary import sweep, temporary_name
 from ckpttool.remote.paths import refuse_url
@@ -94,6 +94,10 @@ def writing(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
         copy_attributes(destination(path), temporary)
         with os.fdopen(descriptor, "w+b") as file:
             yield temporary, file
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:  # of a write, or of flushing what was written
+            error.filename = str(destination(path))
+        raise
     finally:
         with contextlib.suppress(OSError):  # it was renamed, or the next run removes it
             temporary.unlink()
