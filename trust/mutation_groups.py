@@ -38,12 +38,7 @@ PACKAGES = {
     "safetensors": Group(("formats/ties.py",), ("surgery/test_salvage.py",)),
     "wire": Group(tests=("formats/tensorflow/test_bundle_bounds.py", "formats/tensorflow/test_bundle_damage.py")),
     "writing": Group(
-        tests=(
-            *(f"formats/test_{name}.py" for name in ("read_back", "copying", "split_by_size", "files", "staging")),
-            *(f"formats/test_{name}.py" for name in ("temporary", "faults")),
-            "formats/tensorflow/test_bundle.py",
-            "formats/safetensors/test_format.py",
-        )
+        tests=tuple(f"formats/test_{name}.py" for name in ("files", "staging", "temporary", "faults")),
     ),
     "keras": Group(imports=TENSORFLOW, slowest=15.0),
     "pytorch": Group(tests=("scanning/test_files.py",), imports=("torch",)),
@@ -68,6 +63,14 @@ PACKAGES = {
 }
 """What groups of packages have besides their own modules and tests."""
 BY_HAND = {
+    "read-back": Group(
+        ("formats/writing/read_back.py", "formats/writing/copying.py"),
+        (
+            *(f"formats/test_{name}.py" for name in ("read_back", "copying", "split_by_size")),
+            "formats/tensorflow/test_bundle.py",
+            "formats/safetensors/test_format.py",
+        ),
+    ),
     "comparing": Group(
         ("surgery/verify.py", "surgery/blocks.py", "surgery/diff.py", "verbs/verify.py"),
         ("surgery/test_verify.py", "surgery/test_diff.py", "cli/test_verify.py", "cli/test_diff.py"),
@@ -229,7 +232,7 @@ def _group(package: str) -> Group:
 GROUPS = {**{_named(package): _group(package) for package in _packages()}, **BY_HAND}
 """All groups by name."""
 CHECKED = (
-    *("safetensors", "npz", "comparing", "lineage", "cache", "search", "writing"),
+    *("safetensors", "npz", "comparing", "lineage", "cache", "search", "read-back"),
     *("pairing", "wire", "reading", "prefix"),
 )
 """The groups that are tested by default: every survivor is explained in `survivors.txt`."""
