@@ -19,10 +19,11 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.plain_files import is_file
 from ckpttool.remote import servers
 from ckpttool.remote.paths import is_url
-from ckpttool.zoo.blobs import at_work, put
+from ckpttool.zoo.blobs import put
 from ckpttool.zoo.downloads import downloaded, require_hash
 from ckpttool.zoo.sources import given_to_others
 from ckpttool.zoo.store import published, refuse_twin, same_as_latest, set_tag
+from ckpttool.zoo.unused import storing
 
 Local = Callable[[StoredFile], AbstractContextManager[Path]]
 """A function that yields a local copy of a manifest's file with verified content."""
@@ -103,10 +104,10 @@ def _bytes_of(catalogue: Catalogue, manifest: Manifest, file: StoredFile) -> Ite
 
 def _stored_in_folder(target: Catalogue, manifest: Manifest, missing: Iterable[StoredFile], local: Local) -> Manifest:
     """Store missing blobs and the manifest; blobs collected concurrently are restored."""
-    with at_work(target):
+    with storing(target) as blobs:
         with ExitStack() as stack:
             for path in [stack.enter_context(local(file)) for file in missing]:
-                put(target, path)
+                blobs.add(put(target, path)[0])
         kept = same_as_latest(target, manifest) or published(target, manifest)
         for file in kept.files:
             if not is_stored(target, file.sha256):

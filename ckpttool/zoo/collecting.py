@@ -1,13 +1,6 @@
-"""Garbage collection of blobs that no manifest refers to, and of other leftovers of interrupted runs.
-
-There are no reference counts: usage is determined from all manifests each time. An unused blob is first set aside, then
-the manifests are read again, and a blob that is referenced by now is restored. Whoever stores an entry checks its blobs
-again after writing the manifest, so one of the two always sees the other, and no lock is needed.
-"""
+"""Garbage collection of blobs that no manifest refers to (`unused.py`), and of other leftovers of interrupted runs."""
 
 import contextlib
-import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +10,11 @@ from ckpttool.catalogue.layout import REMOVED, TAG, Catalogue
 from ckpttool.catalogue.manifest import is_hash
 from ckpttool.catalogue.names import is_name
 from ckpttool.catalogue.placing import is_placed
-from ckpttool.catalogue.recipes import SUFFIX, pieces_of
-from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.catalogue.recipes import SUFFIX
+from ckpttool.core.errors import CkptError
 from ckpttool.formats.writing.temporary import sweep
-from ckpttool.zoo.blobs import ADDING
 from ckpttool.zoo.removal import clear, empty
-
-LONGEST_WORK = 7 * 24 * 3600.0
-"""Seconds after which an addition by another machine is assumed to have ended."""
-SLACK = 2.0
-"""The tolerance in seconds when file times are compared."""
+from ckpttool.zoo.unused import Marked, added_since, judge, set_aside
 
 
 class LeftOver(NamedTuple):
@@ -57,11 +45,11 @@ def collect(catalogue: Catalogue, dry_run: bool = False) -> Collected:
     if not dry_run:
         sweep(catalogue.temporary)
     aside = _condemned(catalogue)
-    marked = _Marked(catalogue)
+    marked = Marked(catalogue)
     marked.read()
     if not dry_run:
-        _judge(catalogue, aside, marked)
-    since = _added_since(catalogue)
+        judge(catalogue, aside, marked)
+    since = added_since(catalogue)
     unused = []
     for path in _blobs(catalogue):
         try:
@@ -77,44 +65,9 @@ def collect(catalogue: Catalogue, dry_run: bool = False) -> Collected:
         found.nbytes += status.st_size
         unused.append(path)
     if not dry_run:
-        _remove(catalogue, unused, marked)
+        set_aside(catalogue, unused, marked)
     _tidy(catalogue, found, dry_run)
     return found
-
-
-class _Marked:
-    """The hashes referenced by the manifests that existed at the last read."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.catalogue, self.hashes = catalogue, set[str]()
-        self._read = set[tuple[str, int, int]]()
-
-    def read(self) -> None:
-        """Read new manifests; those read before need no second look, as they never change."""
-        for name in self.catalogue.names():
-            for revision in self.catalogue.revisions(name):
-                try:
-                    inode = self.catalogue.manifest_path(name, revision).lstat().st_ino
-                    if (name, revision, inode) in self._read:
-                        continue
-                    files = self.catalogue.manifest(name, revision).files
-                except FileNotFoundError:
-                    continue  # removed concurrently
-                except CkptError as error:
-                    raise CorruptCheckpoint(
-                        f"{error}; nothing is removed while the blobs of that manifest are unknown: "
-                        f"`ckpttool zoo remove {name}@{revision}` removes it"
-                    ) from error
-                self.hashes.update(file.sha256 for file in files)
-                self._read.add((name, revision, inode))
-        self.follow()
-
-    def follow(self) -> None:
-        """Mark the pieces of compacted files."""
-        for sha256 in list(self.hashes):
-            if f"{sha256}{SUFFIX}" not in self.hashes and (pieces := pieces_of(self.catalogue, sha256)) is not None:
-                self.hashes.add(f"{sha256}{SUFFIX}")
-                self.hashes.update(each.sha256 for each in pieces)
 
 
 def _blobs(catalogue: Catalogue) -> Iterator[Path]:
@@ -124,45 +77,9 @@ def _blobs(catalogue: Catalogue) -> Iterator[Path]:
             yield from (path for path in _listed(each) if is_hash(path.name.removesuffix(SUFFIX)))
 
 
-def _added_since(catalogue: Catalogue) -> float:
-    """Return the start time of the oldest addition in progress, or a time in the future if there is none."""
-    begun = []
-    for path in catalogue.temporary.iterdir():
-        if path.name.startswith(f".{ADDING}.") and path.name.endswith(".tmp"):
-            with contextlib.suppress(FileNotFoundError):
-                begun.append(path.lstat().st_mtime)
-    return min((each for each in begun if time.time() - each < LONGEST_WORK), default=float("inf")) - SLACK
-
-
 def _condemned(catalogue: Catalogue) -> list[Path]:
     folder = catalogue.inside(catalogue.condemned)
     return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _remove(catalogue: Catalogue, unused: list[Path], marked: _Marked) -> None:
-    """Set blobs aside under unique names, then read the manifests again and remove or restore them."""
-    catalogue.inside(catalogue.condemned).mkdir(exist_ok=True)
-    aside = []
-    for path in unused:
-        with contextlib.suppress(FileNotFoundError):
-            aside.append(path.rename(catalogue.condemned / f"{path.name}.{os.urandom(6).hex()}"))
-    marked.read()
-    _judge(catalogue, aside, marked)
-
-
-def _judge(catalogue: Catalogue, aside: list[Path], marked: _Marked) -> None:
-    """Delete blobs that were set aside before the manifests were read, and restore those that are referenced."""
-    for path in sorted(aside, key=lambda each: SUFFIX not in each.name):  # recipes first, as they refer to pieces
-        name = path.name.rpartition(".")[0]
-        sha256 = name.removesuffix(SUFFIX)
-        if not is_hash(sha256) or sha256 not in marked.hashes:
-            path.unlink(missing_ok=True)
-            continue
-        blob = catalogue.blob(sha256).with_name(name)
-        with contextlib.suppress(FileNotFoundError):
-            blob.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(blob)
-        marked.follow()
 
 
 def _tidy(catalogue: Catalogue, found: Collected, dry_run: bool) -> None:

@@ -20,10 +20,11 @@ from ckpttool.catalogue.recipes import is_stored
 from ckpttool.core.errors import CkptError, UnknownName
 from ckpttool.formats.writing.files import finish
 from ckpttool.formats.writing.system import sync_folder
-from ckpttool.zoo.blobs import at_work, put, temporary_file
+from ckpttool.zoo.blobs import put, temporary_file
 from ckpttool.zoo.describe import Facts
 from ckpttool.zoo.hashing import TensorHashes
 from ckpttool.zoo.sources import ModelFiles
+from ckpttool.zoo.unused import storing
 
 
 def add(
@@ -37,7 +38,7 @@ def add(
 ) -> Manifest:
     """Store a model as the next revision of an entry, set its tags, and return the manifest.
 
-    If the latest revision has the same files and card, it is returned instead.
+    If the latest revision has the same files and card, it is returned instead. If this fails, nothing is stored.
 
     Raises:
         CkptError: the name is invalid, or differs from another entry's only in case.
@@ -45,9 +46,11 @@ def add(
     """
     refuse_twin(catalogue, name)
     tags = [require_name(tag, "tag") for tag in tags]
-    with at_work(catalogue):
-        hashes = TensorHashes(facts.held)
-        stored = {path: put(catalogue, file, hashes.follow(file)) for path, file in model.files.items()}
+    with storing(catalogue) as blobs:
+        hashes, stored = TensorHashes(facts.held), dict[str, tuple[str, int]]()
+        for path, source_file in model.files.items():
+            stored[path] = put(catalogue, source_file, hashes.follow(source_file))
+            blobs.add(stored[path][0])
         digests = hashes.digests()
         manifest = Manifest(
             name,

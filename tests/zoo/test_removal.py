@@ -17,7 +17,7 @@ from ckpttool.verbs.zoo_move import zoo_move
 from ckpttool.verbs.zoo_remove import zoo_remove
 from ckpttool.verbs.zoo_tag import zoo_tag
 from ckpttool.verbs.zoo_verify import zoo_verify
-from ckpttool.zoo import collecting
+from ckpttool.zoo import unused
 from ckpttool.zoo.blobs import at_work
 
 Weights = Callable[..., Path]
@@ -144,16 +144,16 @@ def test_a_blob_that_is_named_while_it_is_collected_comes_back(
     manifest = zoo_add(weights("1.npz", x=1), "x")
     text = manifest.dumps()
     zoo_remove("x")
-    judged = collecting._judge
+    judged = unused.judge
 
-    def late(catalogue: Catalogue, aside: list[Path], marked: collecting._Marked) -> None:
+    def late(catalogue: Catalogue, aside: list[Path], marked: unused.Marked) -> None:
         if aside:
             (own / "manifests" / "x").mkdir()
             (own / "manifests/x/000001.json").write_bytes(text)
             marked.read()
         judged(catalogue, aside, marked)
 
-    monkeypatch.setattr(collecting, "_judge", late)
+    monkeypatch.setattr(unused, "judge", late)
     zoo_gc()
     assert value_of("x") == 1
 
