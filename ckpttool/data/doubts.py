@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def sum_of_hashes(inputs: list[Rows]) -> NDArray[np.uint64]:
     for place, rows in enumerate(inputs):
         with ThreadPoolExecutor() as pool:
             parts = batched((piece for _, piece in pieces(rows, PIECE)), _AT_ONCE)
-            hashes = [each for part in parts for each in pool.map(lambda piece: _hashes(piece, place), part)]  # noqa: B023
+            hashes = [each for part in parts for each in pool.map(partial(_hashes, place=place), part)]
         total += np.concatenate(hashes)
     return total
 

@@ -54,7 +54,8 @@ class HeldOut:
             raise PlanError(
                 f"`valid` {valid!r}: expected a number of rows or a share such as 20%, or first:5000, last:10%"
             )
-        place: Place = {"first": "first", "last": "last"}.get(match["place"], "drawn")  # type: ignore[assignment]
+        by_position: dict[str | None, Place] = {"first": "first", "last": "last"}
+        place = by_position.get(match["place"], "drawn")
         if group is not None and place != "drawn":
             raise PlanError(
                 f"`valid` {valid} selects rows by position, `group` needs them drawn at random: specify only one of "

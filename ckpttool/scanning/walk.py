@@ -105,7 +105,10 @@ def _scan_file(path: Path, named: bool, result: Scan) -> None:
         result.scanned += findings is not None
         result.others += findings is None
         for each in findings_in_other(path) if findings is None else findings:
-            (result.unread if isinstance(each, Unread) else result.found).append(each)  # type: ignore[arg-type]
+            if isinstance(each, Unread):
+                result.unread.append(each)
+            else:
+                result.found.append(each)
     except _FAULTS as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
         result.unread.append(Unread(path, reason.removeprefix(f"{path}: ")))

@@ -49,15 +49,12 @@ def as_source(data: Data) -> Source:
 def _by_split(parts: Mapping[str, Any]) -> InMemory:
     """Return data that are given for each split as one source."""
     sources = {name: _one(part) for name, part in parts.items()}
-    if all(isinstance(source, Frames) for source in sources.values()):
-        return Frames({name: frame for name, source in sources.items() for frame in source.frames.values()})  # type: ignore[attr-defined]
-    if all(isinstance(source, Arrays) for source in sources.values()):
-        arrays = {
-            f"{key}_{name}": rows
-            for name, source in sources.items()
-            for key, rows in source.arrays.items()  # type: ignore[attr-defined]
-        }
-        return Arrays(arrays)
+    frames = {name: source.frames for name, source in sources.items() if isinstance(source, Frames)}
+    if len(frames) == len(sources):
+        return Frames({name: frame for name, held in frames.items() for frame in held.values()})
+    arrays = {name: source.arrays for name, source in sources.items() if isinstance(source, Arrays)}
+    if len(arrays) == len(sources):
+        return Arrays({f"{key}_{name}": rows for name, held in arrays.items() for key, rows in held.items()})
     raise DataError(f"{', '.join(sources)} are of different kinds: expected frames for all of them, or for none")
 
 

@@ -1,6 +1,6 @@
 """Renaming ops and tensors in a graph's header: collections, signatures, assets, savers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 
 from google.protobuf.message import DecodeError, Message
 
@@ -78,8 +78,8 @@ def rename_texts(message: Message, renamed: Renamed) -> None:
             value[:] = [renamed(text) for text in value]
 
 
-def _rename_map(texts: object, renamed: Renamed) -> None:
+def _rename_map(texts: MutableMapping[str, str], renamed: Renamed) -> None:
     """Rename in the keys and values of a map of strings, such as the outside tensors that a conditional reads."""
-    pairs = {renamed(key): renamed(value) for key, value in texts.items()}  # type: ignore[attr-defined]
-    texts.clear()  # type: ignore[attr-defined]
-    texts.update(pairs)  # type: ignore[attr-defined]
+    pairs = {renamed(key): renamed(value) for key, value in texts.items()}
+    texts.clear()
+    texts.update(pairs)

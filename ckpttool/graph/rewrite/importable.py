@@ -1,9 +1,9 @@
 """Repairing graphs of older versions of TensorFlow that newer ones refuse to import."""
 
 import re
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, MutableMapping, Sequence
 
-from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NodeDef
 from ckpttool.graph.contents.collections import CONTEXTS
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.draft import Draft
@@ -71,7 +71,7 @@ def _is_note(key: str) -> bool:
     return key.startswith("_") and key not in _KEPT
 
 
-def _drop_notes(attributes: object) -> None:
+def _drop_notes(attributes: MutableMapping[str, AttrValue]) -> None:
     """Remove the attributes that only the program that wrote the graph could use, in place."""
-    for key in [key for key in attributes if _is_note(key)]:  # type: ignore[attr-defined]
-        del attributes[key]  # type: ignore[attr-defined]
+    for key in [key for key in attributes if _is_note(key)]:
+        del attributes[key]
