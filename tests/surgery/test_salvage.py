@@ -11,6 +11,7 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.formats.format import Writing
+from ckpttool.formats.wire import crc
 from ckpttool.surgery.salvage import salvage
 
 VALUES = {f"layer{number}/kernel": np.full((8, 8), number, np.float32) for number in range(9)}
@@ -196,3 +197,22 @@ def test_a_map_of_keras_whose_file_is_gone_is_not_taken_for_hdf5(tmp_path: Path)
         MissingFile, match=r"x_00001\.weights\.h5 is missing: weights are in it according to x\.weights\.json"
     ):
         salvage(tmp_path / "x.weights.json")
+
+
+def test_bytes_that_look_like_ends_of_blocks_take_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save({"w": np.ones(3)}, tmp_path / "x.ckpt")
+    entries = bytearray(b"\0\0\4\xff\xff\xff\xff" * 300_000)
+    for entry in range(300_000):
+        restarts = max(1, -(-entry // 16))
+        place = 7 * entry + 4 * restarts
+        if place % 7 == 3 and place + 4 <= len(entries):
+            entries[place : place + 4] = restarts.to_bytes(4, "little")
+    (tmp_path / "x.ckpt.index").write_bytes(entries + b"\xff" * 48)
+    read: list[int] = []
+    extend = crc.extend
+    monkeypatch.setattr(crc, "extend", lambda start, data: read.append(len(data)) or extend(start, data))
+
+    with pytest.raises(CkptError, match="no tensor in it can be read"):
+        salvage(tmp_path / "x.ckpt")
+
+    assert sum(read) < 1e9

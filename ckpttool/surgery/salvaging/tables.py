@@ -16,9 +16,12 @@ from ckpttool.formats.tensorflow.v1 import Shard, V1Tensors
 from ckpttool.formats.wire import crc, varint
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckpttool.formats.wire.table import TRAILER, Handle, SortedTable, decode_block
+from ckpttool.formats.wire.table_writer import BLOCK_SIZE
 
 RESTARTS = 16
 """The number of entries between restart points in TensorFlow's files."""
+MOST_BEFORE_LAST = 4 * BLOCK_SIZE
+"""Bytes of a block before its last entry; TensorFlow and this tool end a block at a quarter of it."""
 MOST_SHARDS = 2**31 - 1
 """The maximum count of a bundle's header."""
 
@@ -70,21 +73,28 @@ def _blocks_in(path: Path) -> Iterator[tuple[Handle, bytes]]:
 
 
 def _block_size(data: mmap.mmap, start: int) -> int | None:
-    """Return the size of the block at an offset (entries and restart points, with a valid checksum), or None."""
-    at, count, limit = start, 0, len(data) - TRAILER
+    """Return the size of the block at an offset (entries and restart points, with a valid checksum), or None.
+
+    A writer ends a block with the entry that exceeds its size, so the search ends soon after. The checksum is extended
+    from entry to entry: bytes that look like the end of a block at every entry cost no more than others.
+    """
+    at, count, limit, checksum = start, 0, len(data) - TRAILER, 0
     try:
-        while at < limit:
+        while at < limit and at - start < MOST_BEFORE_LAST:
             restarts = max(1, -(-count // RESTARTS))
             end = at + 4 * restarts + 4
             if end + TRAILER <= len(data) and data[end - 4 : end] == restarts.to_bytes(4, "little"):
                 stored = int.from_bytes(data[end + 1 : end + TRAILER], "little")
-                if crc.mask(crc.extend(0, data[start : end + 1])) == stored:
+                if crc.mask(crc.extend(checksum, data[at : end + 1])) == stored:
                     return end - start
             head = data[at : min(at + 30, limit)]  # three varints of at most ten bytes
             _, read = varint.decode(head, 0, len(head))
             rest, read = varint.decode(head, read, len(head))
             length, read = varint.decode(head, read, len(head))
-            at += read + rest + length
+            after = at + read + rest + length
+            if after < limit:
+                checksum = crc.extend(checksum, data[at:after])
+            at = after
             count += 1
     except (ValueError, IndexError):
         pass
