@@ -14,8 +14,10 @@ from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.reading.unmixed import unmixed
 from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.lineage.carrying import carried
 from ckpttool.lineage.output import KEY, staged_output
-from ckpttool.lineage.provenance import UNKNOWN, Command, Provenance, SourceFile, carried
+from ckpttool.lineage.provenance import UNKNOWN, Command, Provenance
+from ckpttool.lineage.source_file import SourceFile
 from ckpttool.remote.paths import refuse_url
 
 

@@ -22,8 +22,10 @@ from ckpttool.formats.wire.table import MAGIC, is_table
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.formats.writing.staging import destination, settle, staged
 from ckpttool.graph.core import Graph
+from ckpttool.lineage.carrying import carry_graph
 from ckpttool.lineage.output import path_beside
-from ckpttool.lineage.provenance import Command, Provenance, SourceFile, carry_graph
+from ckpttool.lineage.provenance import Command, Provenance
+from ckpttool.lineage.source_file import SourceFile
 from ckpttool.remote import sparse_files
 
 _Kind = TypeVar("_Kind", bound=Message)

@@ -24,8 +24,9 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.signing import served_whole
+from ckpttool.lineage.carrying import carried
 from ckpttool.lineage.output import staged_output
-from ckpttool.lineage.provenance import Command, Provenance, carried
+from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import as_checkpoint, outputs_of, ready_to_write, require_as_meant, write_model
 from ckpttool.model.resolve import as_graph_knows
 from ckpttool.surgery.edits.values import Averages

@@ -15,7 +15,8 @@ from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.tensorflow.bundle import files_of
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.tensorflow.v1 import files_of_version_1
-from ckpttool.lineage.provenance import Provenance, SourceFile
+from ckpttool.lineage.provenance import Provenance
+from ckpttool.lineage.source_file import SourceFile
 from ckpttool.surgery.salvaging.groups import DamagedHdf5
 from ckpttool.surgery.salvaging.headers import DamagedSafetensors
 from ckpttool.surgery.salvaging.tables import DamagedBundle, DamagedV1, Problems

@@ -10,7 +10,8 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted, human_size
 from ckpttool.formats.patch.file import SAME, PatchFile
 from ckpttool.formats.writing.files import refuse_existing, replacing
-from ckpttool.lineage.provenance import Command, Provenance, SourceFile
+from ckpttool.lineage.provenance import Command, Provenance
+from ckpttool.lineage.source_file import SourceFile
 from ckpttool.lineage.storage import text_of
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, open_checkpoint

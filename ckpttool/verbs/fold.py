@@ -27,7 +27,8 @@ from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.serving import pinned_to_defaults, serving_part, switched_off
 from ckpttool.graph.rewrite.signing import require_fed
 from ckpttool.graph.rewrite.simplify import without_copies
-from ckpttool.lineage.provenance import Command, carry_graph
+from ckpttool.lineage.carrying import carry_graph
+from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, Size, keys_of
 

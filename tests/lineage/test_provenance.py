@@ -15,8 +15,9 @@ from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
-from ckpttool.lineage.provenance import UNKNOWN, Command, Provenance, SourceFile
+from ckpttool.lineage.provenance import UNKNOWN, Command, Provenance
 from ckpttool.lineage.records import Chain
+from ckpttool.lineage.source_file import SourceFile
 from ckpttool.lineage.storage import lineage_of
 from ckpttool.surgery.average import average
 

@@ -18,7 +18,8 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.rewrite.copied_ops import put_copies
 from ckpttool.graph.rewrite.new_variables import with_new_variables
-from ckpttool.lineage.provenance import Provenance, SourceFile
+from ckpttool.lineage.provenance import Provenance
+from ckpttool.lineage.source_file import SourceFile
 from ckpttool.runtime.building import functional_loops, keep_losses, version_1
 from ckpttool.runtime.configure import keras, running, tensorflow
 from ckpttool.runtime.keras.alike import Alike
