@@ -15,6 +15,8 @@ MOST_LEVELS = 16
 """Levels of a path that are shown in messages about paths of extreme depth."""
 _HARMLESS = frozenset("\n\t\u00a0\u200c\u200d\ufeff\u2009\u202f\u3000")
 """Invisible characters that ordinary text has: line breaks, spaces, and joiners of letters."""
+_MARKS = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""Characters that may have a meaning in Markdown or HTML."""
 _LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 
 
@@ -68,6 +70,15 @@ def as_html(text: str) -> str:
     from html import escape  # only needed by pages
 
     return escape(visible(text))
+
+
+def as_markdown(text: str) -> str:
+    r"""Return a text escaped for Markdown, including tables.
+
+    >>> print(as_markdown("a|b <i> `c` conv_1/kernel _x_"))
+    a\|b \<i\> \`c\` conv_1/kernel \_x\_
+    """
+    return _MARKS.sub(lambda found: f"\\{found[0]}", visible(text))
 
 
 def _without_middle(text: str, most: int) -> str:

@@ -1,11 +1,10 @@
 """A report as the text of a model card, in Markdown: the contents of the page without plots."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from ckpttool.core.counts import counted, human_size
-from ckpttool.core.shown_text import visible
+from ckpttool.core.shown_text import as_markdown
 from ckpttool.reporting.evaluation import class_names
 from ckpttool.reporting.facts import Facts, ModelEvaluation
 from ckpttool.reporting.scopes import Scope, tree
@@ -14,23 +13,12 @@ from ckpttool.training.run import best_of
 
 MOST_LAYERS = 40
 """The largest number of lines in the table of layers; for more layers, it lists their scopes."""
-_MARKS = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-"""Characters that may have a meaning in Markdown or HTML."""
-
-
-def escaped(text: str) -> str:
-    r"""Return a text escaped for Markdown, including tables.
-
-    >>> print(escaped("a|b <i> `c` conv_1/kernel _x_"))
-    a\|b \<i\> \`c\` conv_1/kernel \_x\_
-    """
-    return _MARKS.sub(lambda found: f"\\{found[0]}", visible(text))
 
 
 def card_body(facts: Facts) -> str:
     """Return the text of a card, without its header."""
     parts = [
-        f"# {escaped(facts.path.name)}",
+        f"# {as_markdown(facts.path.name)}",
         _table(("", ""), facts.about[1:]),
         f"## Layers\n\n{_layers(facts)}" if facts.layers else "",
         f"## Evaluation\n\n{_evaluation(facts.evaluation)}" if facts.evaluation else "",
@@ -45,7 +33,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a table; a heading that starts with > is that of a column of numbers."""
     names = [head.removeprefix(">") for head in heads]
     marks = ["---:" if head.startswith(">") else "---" for head in heads]
-    lines = [names, marks, *([escaped(str(each)) for each in row] for row in rows)]
+    lines = [names, marks, *([as_markdown(str(each)) for each in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -76,7 +64,7 @@ def _row(scope: Scope, facts: Facts) -> tuple[object, ...]:
 def _evaluation(evaluation: ModelEvaluation) -> str:
     figures = evaluation.figures
     accuracy = "" if figures.get("accuracy") is None else f", accuracy {figures['accuracy']:.4f}"
-    rows, name = counted(figures["rows"], "row"), escaped(PurePath(evaluation.data).name)
+    rows, name = counted(figures["rows"], "row"), as_markdown(PurePath(evaluation.data).name)
     said = f"{rows} of {name}: loss {figures['loss']:.4f}{accuracy}."
     lines = [
         (name, each["rows"], *("" if each[key] is None else f"{each[key]:.1%}" for key in ("accuracy", "precision")))
@@ -98,7 +86,7 @@ def _changes(facts: Facts) -> str:
     path, diff = facts.against.path, facts.against.diff
     rest = [f"{line[0].upper()}{line[1:]}." for line in ranking(diff)]
     lines = [facts.against.verdict.sentence, f"Tensors: {summary(diff)}.", *rest]
-    return f"## Changes against {escaped(path.name)}\n\n" + "\n".join(map(escaped, lines))
+    return f"## Changes against {as_markdown(path.name)}\n\n" + "\n".join(map(as_markdown, lines))
 
 
 def _lineage(facts: Facts) -> Iterator[str]:
@@ -108,4 +96,4 @@ def _lineage(facts: Facts) -> Iterator[str]:
         yield "## How it was made\n"
     for number, record in enumerate(records, start=1):
         sources = ", ".join(PurePath(source["path"]).name for source in record["sources"])
-        yield f"{number}. {escaped(record['date'][:10])}: {escaped(record['command'])}, from {escaped(sources)}"
+        yield f"{number}. " + as_markdown(f"{record['date'][:10]}: {record['command']}, from {sources}")

@@ -1,5 +1,6 @@
 """Pulling models into the catalogue: from the hub, a web server, Keras, or another catalogue."""
 
+import shlex
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -41,8 +42,8 @@ def zoo_pull(
     if model is None:
         if entry is None:
             raise CkptError(
-                f"{source} is taken for a catalogue: name one of its entries, `ckpttool zoo pull {source} N`; "
-                "a model is hf://ORG/MODEL, https://ADDRESS or keras:NAME"
+                f"{source} is taken for a catalogue: name one of its entries, "
+                f"`ckpttool zoo pull {shlex.quote(source)} N`; a model is hf://ORG/MODEL, https://ADDRESS or keras:NAME"
             )
         kept, count = copied(catalogue_at(source), Catalogue.begun(root), entry, name, tags)
         talk(f"{count} of {len(kept.files)} files had to be fetched")

@@ -14,7 +14,7 @@ from ckpttool.catalogue.manifest import CARD_LISTS, CARD_TEXTS, Manifest, Row, i
 from ckpttool.core import plain_files, yaml_text
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, FormatError
-from ckpttool.core.shown_text import visible
+from ckpttool.core.shown_text import as_markdown, visible
 from ckpttool.zoo.licences import licence_fields
 from ckpttool.zoo.tasks import require_task
 
@@ -175,11 +175,15 @@ def with_text(manifest: Manifest, name: str | None = None, address: str | None =
         f"| {_cell(each.get('name'))} | {_cell(each.get('kind'))} | {each.get('parameters')} |"
         for each in manifest.layers
     ]
+    steps, classes = (
+        visible(manifest.preprocess or "").replace("`", "'"),
+        [as_markdown(str(each)) for each in manifest.classes or ()],
+    )
     lines = [
-        f"# {name or manifest.name}",
+        f"# {as_markdown(name or manifest.name)}",
         f"{counted(manifest.parameters, 'parameter')} in {counted(len(manifest.layers), 'layer')}.",
-        *([f"Preprocessing: `{manifest.preprocess}`."] if manifest.preprocess else []),
-        *([f"Classes: {', '.join(map(str, manifest.classes))}."] if manifest.classes else []),
+        *([f"Preprocessing: `{steps}`."] if steps else []),
+        *([f"Classes: {', '.join(classes)}."] if manifest.classes else []),
         "\n".join(["| layer | kind | parameters |", "| --- | --- | --- |", *rows]),
         *([f"`ckpttool zoo pull {address}` copies it to your own catalogue."] if address else []),
     ]
@@ -188,7 +192,7 @@ def with_text(manifest: Manifest, name: str | None = None, address: str | None =
 
 def _cell(value: Any) -> str:
     """Return a string escaped for a cell of a Markdown table."""
-    return visible(str(value or "")).replace("|", "\\|")
+    return as_markdown(str(value or ""))
 
 
 def _index(name: str, card: Row) -> Iterator[dict[str, Any]]:

@@ -139,12 +139,15 @@ def test_a_card_that_cannot_be_read_is_refused_with_its_place(tmp_path: Path, te
 
 def test_a_card_without_a_text_says_what_is_known() -> None:
     layers = [{"name": "a|b", "kind": "dense", "parameters": 6}, {"name": "c\nd", "parameters": 1}]
-    manifest = replace(entry({"license": "mit"}), layers=layers, parameters=7, preprocess="scale(1/255)", classes=["x"])
+    manifest = replace(
+        entry({"license": "mit"}), layers=layers, parameters=7, preprocess="scale(1/255)", classes=["<b>"]
+    )
     text = readme(with_text(manifest))
     assert text.startswith(
         "---\nlicense: mit\n---\n\n# digits\n\n7 parameters in 2 layers.\n\nPreprocessing: `scale(1/255)`."
     )
-    assert "| a\\|b | dense | 6 |\n| c\\nd |  | 1 |" in text
+    assert "| a\\|b | dense | 6 |\n| c\\\\nd |  | 1 |" in text
+    assert "Classes: \\<b\\>." in text
     assert "zoo pull" not in text
     pushed = with_text(manifest, "numbers", "hf://me/numbers").card["text"]
     assert pushed.startswith("# numbers\n")

@@ -195,7 +195,7 @@ def copy_tree(source: Path, target: Path, root: Path) -> None:
     if source.is_symlink() and not (inside and source.is_file()):
         raise FormatError(
             f"{source} is a link to {source.readlink()}, which is not a file in {root}: links to outside of it "
-            f"are not followed; `cp -rL {root} COPY` copies such files"
+            f"are not followed; `cp -rL {shlex.quote(str(root))} COPY` copies such files"
         )
     if source.is_dir():
         target.mkdir()
