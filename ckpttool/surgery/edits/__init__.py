@@ -6,12 +6,13 @@ from ckpttool.surgery.edits.edit import Edit
 from ckpttool.surgery.edits.folding import FoldAdapter, FoldParametrisations
 from ckpttool.surgery.edits.laying_out import LayOut, LayOutBack
 from ckpttool.surgery.edits.names import AddPrefix, Copy, Drop, DropSlots, Keep, Rename, StripPrefix
+from ckpttool.surgery.edits.pruning import Prune
 from ckpttool.surgery.edits.quantising import Dequantise, Quantise
 from ckpttool.surgery.edits.reducing import Reduce
 from ckpttool.surgery.edits.resizing import Resize
 from ckpttool.surgery.edits.shapes import Pad, Reshape, Slice, Transpose
 from ckpttool.surgery.edits.splitting import FuseParts, SplitParts
-from ckpttool.surgery.edits.values import Averages, Cast, Prune, SetValue
+from ckpttool.surgery.edits.values import Averages, Cast, SetValue
 
 __all__ = [
     "EDITS",

@@ -12,8 +12,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
+from ckpttool.surgery.edits.pruning import Prune
 from ckpttool.surgery.edits.quantising import Dequantise, Quantise
-from ckpttool.surgery.edits.values import Cast, Prune, SetValue
+from ckpttool.surgery.edits.values import Cast, SetValue
 
 VALUES = {
     "fc/kernel": np.array([[1.5, -300.0], [0.0, 2.0]], np.float32),
