@@ -10,6 +10,7 @@ from ckpttool.core.patterns import Pattern
 from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
+from ckpttool.formats.reading.unmixed import unmixed
 from ckpttool.formats.tensorflow.prefix import prefix_of
 
 
@@ -54,13 +55,19 @@ class Unchanged:
 def verify(path: Path | str) -> Report:
     """Check every checksum and the structure of a checkpoint; the check continues after a damaged tensor.
 
-    A damaged index is reported as one damaged file.
+    A damaged index is reported as one damaged file. Files that are replaced meanwhile are checked again, unless all is
+    whole.
 
     Raises:
         MissingFile: the checkpoint does not exist.
         FormatError: its format is not supported.
+        CorruptCheckpoint: it was replaced during every attempt.
     """
     path = local(path)
+    return unmixed(path, lambda: _verified(path), lambda report: not report.damaged)
+
+
+def _verified(path: Path) -> Report:
     reader = registry.find(path)
     try:
         checked = list(reader.verify(path))

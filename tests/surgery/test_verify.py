@@ -8,7 +8,9 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, UnknownName
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats.format import Writing
 from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.surgery import verify as verify_module
 from ckpttool.surgery.verify import Damage, changed_tensors, unchanged, verify
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "bundles"
@@ -150,3 +152,20 @@ def test_damage_is_not_taken_for_equality(saved):
     damage(saved, np.full(2, 8.0).tobytes(), np.full(2, 9.0).tobytes())
     with pytest.raises(CorruptCheckpoint, match="hidden1/bias is damaged"):
         unchanged(opened, checkpoint.open(saved), ".*")
+
+
+def test_files_that_are_replaced_meanwhile_are_no_damage(tmp_path, monkeypatch):
+    def write(number):
+        arrays = {name: np.full(4, number, np.float32) for name in "abc"}
+        checkpoint.save(arrays, tmp_path / "x.safetensors", overwrite=True, how=Writing(shard_bytes=16))
+
+    def replaced_meanwhile(path):
+        monkeypatch.setattr(verify_module, "_verified", verified)
+        checkpoint.open(path)
+        write(2)
+        return replace(verified(path), damaged=(Damage("a", "its file is missing"),))
+
+    verified = verify_module._verified
+    write(1)
+    monkeypatch.setattr(verify_module, "_verified", replaced_meanwhile)
+    assert verify(tmp_path / "x.safetensors").damaged == ()

@@ -14,10 +14,11 @@ ATTEMPTS = 10
 """The maximum number of attempts to read."""
 
 
-def unmixed(path: Path, read: Callable[[], Read]) -> Read:
+def unmixed(path: Path, read: Callable[[], Read], suffices: Callable[[Read], bool] = lambda _result: False) -> Read:
     """Return the result of `read`, which is called again if a file that it opened or looked for was replaced meanwhile.
 
-    A server's files are not replaced under their local names: requests name the version that they expect.
+    A result that `suffices` is returned even then: it is true of the files that were opened. A server's files are not
+    replaced under their local names: requests name the version that they expect.
 
     Raises:
         CorruptCheckpoint: the files were replaced during every attempt.
@@ -37,6 +38,6 @@ def unmixed(path: Path, read: Callable[[], Read]) -> Read:
                     raise
             else:
                 settle(path)
-                if seen.are_there(folder):
+                if suffices(result) or seen.are_there(folder):
                     return result
     raise CorruptCheckpoint(f"{path} changed while it was read, {ATTEMPTS} times")
