@@ -167,7 +167,7 @@ class NpyTensors(RawTensors):
 
         Raises:
             CorruptCheckpoint: a header is damaged, or does not fit its file.
-            FormatError: a link leads out of the folder.
+            FormatError: a link leads out of the folder, or very many lead to one file.
         """
         super().__init__()
         others = []
@@ -185,6 +185,7 @@ class NpyTensors(RawTensors):
             self.locations[name] = TensorLocation(ClosedFile.of(file), array.spec, array.start)
             if not array.plain:
                 self.coded[name] = functools.partial(_read, self.locations[name], array)
+        self.require_few_repeats(place)
         self.left_out = tuple(others)
 
 

@@ -92,8 +92,8 @@ class RawTensors(Tensors):
 
     def require_few_repeats(self, path: Path) -> None:
         """Check that the tensors do not refer to the same bytes very often; raises the FormatError of `limits`."""
-        places = self.locations.values()
-        require_few_repeats(path, [(str(each.file.path), each.offset, each.spec.nbytes) for each in places])
+        places = self.locations.values()  # a file may have several names, but has one stamp
+        require_few_repeats(path, [(f"{each.file.stamp}", each.offset, each.spec.nbytes) for each in places])
 
     def checked(self) -> Iterator[Checked]:
         """Read every byte of each tensor, and check that bools are valid and that the files do not change."""

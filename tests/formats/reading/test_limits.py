@@ -52,6 +52,17 @@ def test_tensors_of_onnx_that_are_the_same_bytes_of_one_file(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("low")
+def test_links_to_one_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(100, np.float32))
+    (tmp_path / "b.npy").symlink_to("a.npy")
+    (tmp_path / "c.npy").hardlink_to(tmp_path / "a.npy")
+    assert len(checkpoint.open(tmp_path)) == 3
+    (tmp_path / "d.npy").symlink_to("b.npy")
+    with pytest.raises(FormatError, match="its tensors repeat 400 bytes to 1600"):
+        checkpoint.open(tmp_path)
+
+
+@pytest.mark.usefixtures("low")
 def test_a_bundle_whose_tensors_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.save({f"w{number}": np.zeros(100, np.float32) for number in range(4)}, tmp_path / "x.ckpt")
     (data,) = tmp_path.glob("x.ckpt.data*")
