@@ -5,6 +5,7 @@ entries of `classes.py`, each class with the module that Keras defines it in: a 
 imported, a registered name is never looked up. No text in it refers to a file or a server.
 """
 
+import builtins
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -276,7 +277,9 @@ def _function(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
     known = isinstance(name, str) and any(name in NAMES[each] for each in FUNCTION_MODULES)
     if not known or not (module == "builtins" or module is None or _is_keras(module)):
         said = f"{module}.{name}" if module else str(name)
-        raise UnsafeConfig(f"{place} calls {said}, which is none of Keras's activations, losses or metrics; {HELP}")
+        of_program = module == "builtins" and isinstance(name, str) and not hasattr(builtins, name)
+        kind = FormatError if of_program else UnsafeConfig  # Keras writes a program's own functions so
+        raise kind(f"{place} calls {said}, which is none of Keras's activations, losses or metrics; {HELP}")
     return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
 
 

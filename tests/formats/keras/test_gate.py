@@ -14,6 +14,7 @@ from ckpttool.core.errors import FormatError
 from ckpttool.formats.keras.connections import references
 from ckpttool.formats.keras.gate import MOST_LAYERS
 from ckpttool.formats.keras.network import read_network
+from ckpttool.runtime.configure import keras as keras_on_tensorflow
 
 
 def obj(kind, module="keras.layers", **config):
@@ -224,8 +225,22 @@ def test_what_a_model_was_compiled_with_is_held_against_the_lists(tmp_path):
         archive(tmp_path / "n.keras", {**config, "compile_config": {"loss": ["mine"], "optimizer": "adam"}})
     )
     assert "compiled with a custom loss, mine" in named.not_compiled
-    with pytest.raises(FormatError, match="__lambda__"):
-        read_network(archive(tmp_path / "o.keras", {**config, "compile_config": {"loss": CODE}}))
+    for hostile in (CODE, function("exec"), function("system", "os")):
+        with pytest.raises(FormatError, match=r"__lambda__|builtins\.exec|os\.system"):
+            read_network(archive(tmp_path / "o.keras", {**config, "compile_config": {"loss": hostile}}))
+
+
+def test_a_custom_function_as_loss_does_not_make_the_network_unusable(tmp_path):
+    def ours(true, predicted):
+        return keras.ops.mean(keras.ops.abs(true - predicted), -1)
+
+    keras = keras_on_tensorflow()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile("adam", ours, metrics=[ours])
+    model.save(tmp_path / "m.keras")
+    network = read_network(tmp_path / "m.keras")
+    assert network.compiled is None
+    assert "calls builtins.ours, which is none of Keras's activations, losses or metrics" in network.not_compiled
 
 
 def test_texts_of_two_meanings_are_refused(tmp_path):
