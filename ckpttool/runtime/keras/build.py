@@ -50,10 +50,12 @@ def built(network: Network) -> KerasModel:
     Raises:
         FormatError: Keras rejects the configuration; the message is its reason.
         MissingDependency: TensorFlow or Keras is not installed.
+        PlanError: this process has imported Keras with another backend.
     """
+    library = keras()
     try:
         with variables_without_values():
-            live = keras().saving.deserialize_keras_object(_for_any_rows(network.architecture), safe_mode=True)
+            live = library.saving.deserialize_keras_object(_for_any_rows(network.architecture), safe_mode=True)
         freeze_throughout(live)
         return with_named_variables(network, live)  # which a layer that was built otherwise than it says fails too
     except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
