@@ -138,11 +138,12 @@ def _renumber(manifest: Path, inodes: dict[int, str]) -> None:
     if not manifest.exists() or not (text := manifest.read_bytes().partition(b" ")[2]):
         return
     facts = json.loads(text)
-    places = {name: inodes.get(number, "") for name, number in facts["files"].items()}
-    places |= {name: str(manifest.parents[1] / name) for name in facts["gone"]}
-    for names in (facts["files"], facts["gone"]):
-        for name in names:
-            if os.path.lexists(places[name]):
-                names[name] = os.lstat(places[name]).st_ino
+    for name, number in facts["files"].items():
+        if os.path.lexists(place := inodes.get(number, "")):
+            facts["files"][name] = os.lstat(place).st_ino
+    for name in facts["gone"]:
+        if os.path.lexists(place := str(manifest.parents[1] / name)):
+            status = os.lstat(place)
+            facts["gone"][name] = [status.st_ino, status.st_mtime_ns, status.st_size]
     text = json.dumps(facts).encode()
     manifest.write_bytes(b"%08x %s" % (crc.extend(0, text), text))

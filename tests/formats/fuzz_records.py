@@ -278,5 +278,5 @@ TARGETS: dict[str, Target] = {
     "trial of a study": Target(TRIAL, trial_of, read_study),
     "report of a stage": Target(PART, one_file("x.run.json", checked), read_stage),
     "state of a run": Target(STATE, save_of_a_run, lambda path: Saves(path, None, 1, STAYS).latest()),
-    "manifest of a commit": Target(b'"files":{"x":1},"gone":{"y":2}}', commit, settle),
+    "manifest of a commit": Target(b'"files":{"x":1},"gone":{"y":[2,3,4]}}', commit, settle),
 }

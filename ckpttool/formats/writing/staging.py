@@ -128,7 +128,7 @@ def _commit(
         before = [each for each in dict.fromkeys(old()) if os.path.lexists(each)]
         keep_attributes(stage, folder, names, before)
         replaced = [*before, *(each for each in done if os.path.lexists(each))]
-        gone = {each.name: os.lstat(each).st_ino for each in replaced if each.name not in names}
+        gone = {each.name: _identity(os.lstat(each)) for each in replaced if each.name not in names}
         if len(names) == 1 and not gone and _place_at_once(stage / names[0], folder / names[0]):
             _sync_both(folder, stage)
             return
@@ -148,7 +148,7 @@ def _finish(folder: Path) -> None:
     for name in sorted(manifest.files, key=lambda name: (name.endswith(INDEXES), name)):
         _place(committed / name, folder / name, manifest.files[name])
     _sync_both(folder, committed)
-    if not all(_removed(folder / name, inode) for name, inode in manifest.gone.items()):
+    if not all(_removed(folder / name, identity) for name, identity in manifest.gone.items()):
         return  # the new output does not depend on this: the next run tries again
     if manifest.gone:
         sync_folder(folder)  # the removals reach the disk before that of the commit
@@ -176,13 +176,20 @@ def _place(new: Path, final: Path, inode: int) -> None:
             new.rename(final)
 
 
-def _removed(old: Path, inode: int) -> bool:
+def _identity(status: os.stat_result) -> list[int]:
+    """Return what another file does not have: an inode's number is soon used again."""
+    return [status.st_ino, status.st_mtime_ns, status.st_size]
+
+
+def _removed(old: Path, identity: list[int]) -> bool:
     """Remove an old file or folder unless another has its name; return False if it should be tried again."""
     try:
         status = os.lstat(old)
-        if status.st_ino == inode and S_ISDIR(status.st_mode):
+        if _identity(status) != identity:
+            return True
+        if S_ISDIR(status.st_mode):
             remove_folder(old)
-        elif status.st_ino == inode:
+        else:
             old.unlink()
     except (FileNotFoundError, PermissionError):
         return True  # it no longer exists, or another user has to remove it
@@ -199,10 +206,10 @@ def _sync_both(folder: Path, emptied: Path) -> None:
 
 
 class _Manifest(NamedTuple):
-    """The files of a committed output, and those to remove: names with inode numbers."""
+    """The files of a committed output, with inode numbers, and those to remove, with identities."""
 
     files: dict[str, int]
-    gone: dict[str, int]
+    gone: dict[str, list[int]]
 
     def write(self, path: Path) -> None:
         facts = {"host": WriterProcess.current().host, "files": self.files, "gone": self.gone}
@@ -224,14 +231,15 @@ class _Manifest(NamedTuple):
         try:
             checksum, _, text = (committed / MANIFEST).read_bytes().rstrip(b"\n").partition(b" ")
             facts = json.loads(text) if int(checksum, 16) == crc.extend(0, text) else {}
-            files, gone = ({str(name): int(inode) for name, inode in facts[key].items()} for key in ("files", "gone"))
+            files = {name: int(inode) for name, inode in facts["files"].items()}
+            gone = {name: [*map(int, identity)] for name, identity in facts["gone"].items()}
         except FileNotFoundError:
             if os.path.lexists(committed):
                 raise CorruptCheckpoint(f"{committed} has no {MANIFEST}: it is not an output of ckpttool") from None
             return None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptCheckpoint(f"{committed / MANIFEST} is damaged: {error!r}") from error
-        named = all(isinstance(name, str) and Path(name).name == name != MANIFEST for name in (*files, *gone))
+        named = all(Path(name).name == name != MANIFEST for name in (*files, *gone))
         ours = facts.get("host") == WriterProcess.current().host and os.lstat(committed).st_uid == os.geteuid()
         if not (named and ours):
             raise CorruptCheckpoint(
