@@ -52,15 +52,16 @@ class Marked:
     def __init__(self, catalogue: Catalogue) -> None:
         """Start without any; `read` adds them."""
         self.catalogue, self.hashes = catalogue, set[str]()
-        self._read = set[tuple[str, int, int]]()
+        self._read = set[tuple[str, int, int, int]]()
 
     def read(self) -> None:
         """Read new manifests; those read before need no second look, as they never change."""
         for name in self.catalogue.names():
             for revision in self.catalogue.revisions(name):
                 try:
-                    inode = self.catalogue.manifest_path(name, revision).lstat().st_ino
-                    if (name, revision, inode) in self._read:
+                    status = self.catalogue.manifest_path(name, revision).lstat()
+                    identity = name, revision, status.st_ino, status.st_mtime_ns
+                    if identity in self._read:
                         continue
                     files = self.catalogue.manifest(name, revision).files
                 except FileNotFoundError:
@@ -71,7 +72,7 @@ class Marked:
                         f"`ckpttool zoo remove {name}@{revision}` removes it"
                     ) from error
                 self.hashes.update(file.sha256 for file in files)
-                self._read.add((name, revision, inode))
+                self._read.add(identity)
         self.follow()
 
     def follow(self) -> None:
