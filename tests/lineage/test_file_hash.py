@@ -38,6 +38,10 @@ def test_a_file_that_changed_before_or_during_its_reading_is_an_error(source: Pa
     source.write_bytes(source.read_bytes() + b"more")
     with pytest.raises(CorruptCheckpoint, match=r"a\.safetensors changed while it was read"):
         noted.read()
+    noted = FileHash([source])
+    source.write_bytes(source.read_bytes()[:-9])
+    with pytest.raises(CorruptCheckpoint, match=r"a\.safetensors changed while it was read"):
+        noted.read()
     with pytest.raises(CorruptCheckpoint, match="changed while it was read"):
         FileHash([source]).read(lambda: source.write_bytes(source.read_bytes()))
 

@@ -1,0 +1,43 @@
+"""Source files: what a file brings along of its own lineage."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.lineage.file_hash import HashThreads
+from ckpttool.lineage.records import PATCH
+from ckpttool.lineage.source_file import SourceFile
+from ckpttool.lineage.storage import lineage_of, text_of
+from ckpttool.verbs.apply_patch import make_patch
+
+
+@pytest.fixture
+def patch(tmp_path: Path) -> Path:
+    checkpoint.save({"w": np.ones(3)}, tmp_path / "a.npz")
+    checkpoint.save(checkpoint.open(tmp_path / "a.npz").cast("float32"), tmp_path / "b.npz")
+    make_patch(tmp_path / "a.npz", tmp_path / "b.npz", output=tmp_path / "delta")
+    return tmp_path / "delta"
+
+
+def test_a_patch_has_the_lineage_that_it_contains_and_no_layouts(patch: Path, tmp_path: Path) -> None:
+    inside = lineage_of(tmp_path / "b.npz", {})
+    source = SourceFile.of_patch(patch, text_of(inside))
+    assert source.chain == inside != SourceFile.of_patch(patch, "").chain
+    assert (source.named.format, source.has_layouts, source.is_graph) == (PATCH, False, False)
+    assert source.source.hash
+
+
+def test_a_patch_without_a_lineage_has_an_empty_one(patch: Path) -> None:
+    source = SourceFile.of_patch(patch, "")
+    assert (source.chain.records, source.framework) == ((), None)
+
+
+def test_what_its_name_determines_is_hashed_by_its_name_alone() -> None:
+    source = SourceFile.of_named_graph(Path("keras:MobileNetV2"))
+    named = source.source.hash
+    with HashThreads() as threads:
+        source.hash_in(threads)
+        threads.wait()
+    assert source.source.hash == named
