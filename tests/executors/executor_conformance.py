@@ -55,7 +55,10 @@ class ExecutorTests:
 
     def test_it_is_used_from_several_threads(self, executor):
         found = []
-        ask = lambda: found.append(list(executor.map_in_order(Mistakes(), "abc")))  # noqa: E731
+
+        def ask():
+            found.append(list(executor.map_in_order(Mistakes(), "abc")))
+
         threads = [threading.Thread(target=ask) for _ in range(3)]
         for thread in threads:
             thread.start()
