@@ -1,6 +1,9 @@
 """Salvage: each whole tensor of a damaged file is saved unchanged, and the others are named, with the reason."""
 
 import hashlib
+import io
+import struct
+import time
 import zipfile
 from pathlib import Path
 
@@ -131,6 +134,40 @@ def test_an_npz_that_is_damaged_or_cut_off(tmp_path: Path) -> None:
     assert require_true(path) == {f"layer{number}/kernel" for number in range(6)}
     path.write_bytes(whole[:-3])
     assert require_true(path) == VALUES.keys()
+
+
+def test_bytes_inserted_in_an_npz_lose_the_array_that_they_are_in(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    checkpoint.save(VALUES, path)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo("layer4/kernel.npy").header_offset
+    for at in (place + 100, place + 20):  # in its bytes, and in its header
+        path.write_bytes(whole[:at] + b"inserted" + whole[at:])
+        require_true(path, {"layer4/kernel"})
+
+
+def test_members_of_an_npz_whose_sizes_follow_them(tmp_path: Path) -> None:
+    path, streamed = tmp_path / "x.npz", io.BytesIO()
+    streamed.seekable = lambda: False  # type: ignore[method-assign]
+    with zipfile.ZipFile(streamed, "w") as archive:
+        for name, value in VALUES.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, value)
+    whole = streamed.getvalue()
+    place = whole.index(b"layer4/kernel.npy")
+    path.write_bytes(whole[: place + 40] + b"inserted" + whole[place + 40 :])
+    require_true(path, {"layer4/kernel"})
+
+
+def test_headers_of_members_in_a_damaged_npz_that_overlap_take_no_longer(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    header = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 8, 0, 0, 33, 0, 0xFFFFFFFF, 0xFFFFFFFF, 4000, 65000)
+    path.write_bytes(header * 50_000)
+    begin = time.process_time()
+    with pytest.raises(CorruptCheckpoint, match="no member of the zip file is whole"):
+        salvage(path)
+    assert time.process_time() - begin < 5
 
 
 def test_a_file_of_torch_that_is_cut_off(tmp_path: Path) -> None:

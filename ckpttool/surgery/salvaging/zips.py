@@ -21,9 +21,13 @@ from ckpttool.surgery.salvaging.tables import Problems
 _LOCAL = struct.Struct("<4s5H3I2H")
 _LONG, _SHORT = struct.Struct("<IQQ"), struct.Struct("<III")
 """The data descriptor after a member whose header lacks checksum and sizes."""
-_DESCRIBED = 8
-"""The flag of a member with a data descriptor."""
-_ZIP64 = 1
+_DESCRIBED, _UTF8 = 8, 0x800
+"""Flags of a member: it has a data descriptor; its name is UTF-8 rather than code page 437."""
+_ENTRY = struct.Struct("<4s4xH18xH16x")
+"""An entry of the directory: its signature, flags, and the length of the name that follows."""
+_ZIP64, _MOST_EXTRA = 1, 128
+"""The extra field with large sizes, and in how many bytes of extra fields it is searched for."""
+_MOST_NAME = 4096
 _LARGE = 0xFFFFFFFF
 
 
@@ -63,24 +67,37 @@ class DamagedTorch(TorchTensors):
         super()._require_bytes()
 
 
-def with_directory(path: Path, folder: Path) -> Path:
-    """Return the path of a copy of an archive in a folder, up to its last complete member, with a new directory.
+def with_directory(path: Path, folder: Path) -> tuple[Path, list[str]]:
+    """Return the path of a copy of an archive's complete members in a folder, with a new directory, and what is lost.
+
+    Bytes between members, such as one with a damaged header, are left out. Lost members are known by intact entries
+    of the old directory, and one that is cut off by its header.
 
     Raises:
         CorruptCheckpoint: no member is complete.
     """
     copy = folder / path.name
     with path.open("rb") as file, copy.open("wb") as out:
-        members = list(_members(file))
-        if not members:
-            raise CorruptCheckpoint(f"{path}: no member of the zip file is whole")
-        file.seek(0)
-        left = members[-1][1]
-        while left and (piece := file.read(min(left, PIECE))):
-            out.write(piece)
-            left -= len(piece)
-        out.write(_directory([info for info, _ in members], members[-1][1]))
-    return copy
+        if not file.seek(0, 2):
+            raise CorruptCheckpoint(f"{path}: the file is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            infos: dict[str, zipfile.ZipInfo] = {}
+            cut, last = "", 0
+            for info, end in _members(data):
+                if end > len(data):
+                    cut = info.filename
+                elif infos.setdefault(info.filename, info) is info:
+                    _copy(data, info.header_offset, end, out)
+                    info.header_offset, last = out.tell() - (end - info.header_offset), end
+            if not infos:
+                raise CorruptCheckpoint(f"{path}: no member of the zip file is whole")
+            out.write(_directory([*infos.values()], out.tell()))
+            return copy, [name for name in (cut, *_listed(data, last)) if name and name not in infos]
+
+
+def _copy(data: mmap.mmap, start: int, end: int, out: BinaryIO) -> None:
+    for at in range(start, end, PIECE):
+        out.write(data[at : min(end, at + PIECE)])
 
 
 def _directory(infos: list[zipfile.ZipInfo], start: int) -> bytes:
@@ -95,28 +112,41 @@ def _directory(infos: list[zipfile.ZipInfo], start: int) -> bytes:
     return raw[: end + 16] + struct.pack("<I", start) + b"\0\0"
 
 
-def _members(file: BinaryIO) -> Iterator[tuple[zipfile.ZipInfo, int]]:
-    """Yield the consecutive members from the start of a file, each with the offset of its end."""
-    if not file.seek(0, 2):
-        return
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = 0
-        while data[at : at + 4] == b"PK\3\4" and at + _LOCAL.size <= len(data):
-            _, _, flags, method, time, date, checksum, packed, unpacked, length, extra = _LOCAL.unpack_from(data, at)
-            start = at + _LOCAL.size + length + extra
-            if _LARGE in (packed, unpacked):
-                unpacked, packed = _large_sizes(data[start - extra : start], unpacked, packed)
-            end = start + packed
-            if flags & _DESCRIBED:
-                checksum, packed, unpacked, end = _described(data, start, packed)
-            if end > len(data):
-                return
-            name = data[at + _LOCAL.size : start - extra].decode("utf-8" if flags & 0x800 else "cp437", "replace")
-            info = zipfile.ZipInfo(name, _moment(date, time))
-            info.compress_type, info.CRC, info.compress_size, info.file_size = method, checksum, packed, unpacked
-            info.flag_bits, info.header_offset = flags, at
-            yield info, end
-            at = end
+def _members(data: mmap.mmap) -> Iterator[tuple[zipfile.ZipInfo, int]]:
+    """Yield the members, each with the offset of its end, beyond the file if it is incomplete.
+
+    Where none begins, or one is incomplete, the next is searched for.
+    """
+    described, at = _descriptors(data), 0
+    while (at := data.find(b"PK\3\4", at)) >= 0 and at + _LOCAL.size <= len(data):
+        _, _, flags, method, time, date, checksum, packed, unpacked, length, extra = _LOCAL.unpack_from(data, at)
+        start = at + _LOCAL.size + length + extra
+        if length > _MOST_NAME:  # by chance, or to take long: names of false members may overlap
+            at += 4
+            continue
+        if _LARGE in (packed, unpacked):
+            fields = data[start - extra : min(start, start - extra + _MOST_EXTRA)]
+            unpacked, packed = _large_sizes(fields, unpacked, packed)
+        end = start + packed
+        if flags & _DESCRIBED:
+            checksum, packed, unpacked, end = described.get(start, (0, 0, 0, len(data) + 1))
+        info = zipfile.ZipInfo(_name(data[at + _LOCAL.size : start - extra], flags), _moment(date, time))
+        info.compress_type, info.CRC, info.compress_size, info.file_size = method, checksum, packed, unpacked
+        info.flag_bits, info.header_offset = flags, at
+        yield info, end
+        at = end if end <= len(data) else at + 4
+
+
+def _listed(data: mmap.mmap, at: int) -> Iterator[str]:
+    """Yield the names in the intact entries of the directory from an offset on."""
+    while (at := data.find(b"PK\1\2", at)) >= 0 and at + _ENTRY.size <= len(data):
+        _, flags, length = _ENTRY.unpack_from(data, at)
+        at += _ENTRY.size
+        yield _name(data[at : at + length], flags)
+
+
+def _name(raw: bytes, flags: int) -> str:
+    return raw.decode("utf-8" if flags & _UTF8 else "cp437", "replace")
 
 
 def _moment(date: int, time: int) -> tuple[int, int, int, int, int, int]:
@@ -124,17 +154,16 @@ def _moment(date: int, time: int) -> tuple[int, int, int, int, int, int]:
     return (date >> 9) + 1980, date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63, (time & 31) * 2
 
 
-def _described(data: mmap.mmap, start: int, packed: int) -> tuple[int, int, int, int]:
-    """Return a member's checksum, sizes and end by its data descriptor; without one, the end is beyond the file."""
-    at = start + packed
-    while (at := data.find(b"PK\7\10", at)) >= 0:
-        for form in (_LONG, _SHORT):
-            if at + 4 + form.size <= len(data):
-                checksum, stored, unpacked = form.unpack_from(data, at + 4)
-                if stored == at - start:
-                    return checksum, stored, unpacked, at + 4 + form.size
-        at += 4
-    return 0, 0, 0, len(data) + 1
+def _descriptors(data: mmap.mmap) -> dict[int, tuple[int, int, int, int]]:
+    """Return the checksum, sizes and end of each member with a data descriptor, by the offset of its bytes."""
+    found: dict[int, tuple[int, int, int, int]] = {}
+    at = -1
+    while (at := data.find(b"PK\7\10", at + 1)) >= 0:
+        for form in (_SHORT, _LONG):
+            if (end := at + 4 + form.size) <= len(data):
+                checksum, packed, unpacked = form.unpack_from(data, at + 4)
+                found[at - packed] = checksum, packed, unpacked, end
+    return found
 
 
 def _large_sizes(extra: bytes, unpacked: int, packed: int) -> tuple[int, int]:
@@ -159,12 +188,16 @@ def damaged_zip(path: Path, kind: str, problems: Problems) -> DamagedNpz | Damag
         return reader(path, problems)
     except CkptError as error:
         problems.clear()
-        problems["the directory of the zip file"] = str(error).removeprefix(f"{path}: ")
+        damage = str(error).removeprefix(f"{path}: ")
+        problems["the directory of the zip file"] = f"{damage}; lost tensors that only it names are not listed"
     folder = TemporaryFolder.new("salvage")
     try:
-        tensors = reader(with_directory(path, folder.path), problems)
+        copy, lost = with_directory(path, folder.path)
+        tensors = reader(copy, problems)
     except BaseException:
         folder.remove()
         raise
     weakref.finalize(tensors, folder.remove)
+    if kind == "npz":  # a storage of PyTorch is not a tensor: a missing one is noticed by the tensors in it
+        problems |= {name.removesuffix(".npy"): "no member with this name is whole" for name in lost}
     return tensors
