@@ -7,7 +7,7 @@ from pathlib import Path
 from ckpttool.catalogue.local_files import local
 from ckpttool.checkpoint.checkpoint import Checkpoint
 from ckpttool.checkpoint.named_tensors import as_tensors
-from ckpttool.core.errors import PlanError
+from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
@@ -77,6 +77,9 @@ def save(
     target = registry.for_output(path, format, how.like)
     with staged_output(path, target, overwrite) as place, carried(provenance, command, place, target, how) as carrying:
         named = storable(tensors, target) if isinstance(tensors, Checkpoint) else as_tensors(tensors)
+        for name, tensor in named.items():
+            if (why := target.why_not_shape(tensor)) is not None:
+                raise FormatError(f"{path}: {name} is {why}")
         try:
             target.save(named, place, carrying)
         except RecursionError as error:

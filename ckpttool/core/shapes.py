@@ -1,8 +1,20 @@
-"""Partially known shapes: None stands for an unknown size."""
+"""Shapes, also partially known ones: None stands for an unknown size."""
 
+import math
 from collections.abc import Sequence
 
 PartialShape = tuple[int | None, ...]
+MOST_BYTES = 1 << 63
+"""The size in bytes from which on nothing can address an array."""
+
+
+def is_possible(shape: Sequence[int], itemsize: int = 1) -> bool:
+    """Return whether an array of elements of `itemsize` bytes can have a shape; sizes of 0 do not excuse the others.
+
+    >>> is_possible((3, 0)), is_possible((-1,)), is_possible((0, 1 << 60), 8)
+    (True, False, False)
+    """
+    return min(shape, default=0) >= 0 and math.prod(filter(None, shape)) * itemsize < MOST_BYTES
 
 
 def agrees(shape: Sequence[int], wanted: Sequence[int | None] | None) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.core.dtypes import DType, dtype_of
-from ckpttool.core.errors import CkptError
+from ckpttool.core.errors import CkptError, FormatError
 
 # NumPy is imported where an array is made: a listing makes none, and starts in half the time without it.
 if TYPE_CHECKING:
@@ -60,6 +60,21 @@ class Extent:
     crc: int | None = None
     stamp: tuple[int, ...] | None = None
     require_whole: Callable[[], None] | None = field(default=None, compare=False)
+
+
+def require_array(spec: TensorSpec) -> None:
+    """Check that NumPy can have an array with a tensor's shape; files may declare others, TensorFlow even write some.
+
+    Raises:
+        FormatError: it has more dimensions than NumPy supports, or is too large but for sizes of 0.
+    """
+    if len(spec.shape) > 32 or 0 in spec.shape:
+        import numpy as np
+
+        try:
+            np.broadcast_to(np.zeros((), f"V{spec.dtype.itemsize or 8}"), spec.shape)
+        except ValueError as error:
+            raise FormatError(f"{spec.name} cannot be a NumPy array: {error}") from error
 
 
 class Tensor:
@@ -124,12 +139,18 @@ class Tensor:
         return self.spec.nbytes
 
     def read(self) -> Array:
-        """Read the array, check it and return it in C order; strings are an object array of bytes."""
+        """Read the array, check it and return it in C order; strings are an object array of bytes.
+
+        Raises:
+            FormatError: NumPy has no arrays of its shape.
+            CorruptCheckpoint: it is damaged.
+        """
+        require_array(self.spec)
         return self._read()
 
     def numpy(self) -> Array:
         """Return the array, as `read` does."""
-        return self._read()
+        return self.read()
 
     def __getitem__(self, index: Any) -> Array:
         """Return a slice of the array, such as `tensor[0:10]`; the whole array is read and checked."""

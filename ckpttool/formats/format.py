@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from ckpttool.core.dtypes import DTYPES, RESOURCE, STRING, VARIANT
 from ckpttool.core.errors import CkptError, FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import TensorKind
 from ckpttool.formats.wire.elements import as_bytes
@@ -112,6 +113,8 @@ class Format(ABC):
     """Further suffixes that select this format if `like` is a file in it; otherwise they may mean another format."""
     HOLDS: ClassVar[frozenset[str]] = PLAIN_DTYPES
     """The names of the dtypes that it can store."""
+    DIMENSIONS: ClassVar[int] = 64
+    """How many dimensions a stored tensor can have; 64 is NumPy's limit."""
     LOSES: ClassVar[re.Pattern[bytes] | None] = None
     """A pattern for bytes at which a stored string would be changed when it is read back."""
     FRAMEWORK: ClassVar[str | None] = None
@@ -196,13 +199,23 @@ class Format(ABC):
         return []
 
     def why_not(self, tensor: Tensor) -> str | None:
-        """Return why a tensor cannot be stored (its dtype, or bytes in its strings), or None if it can."""
+        """Return why a tensor cannot be stored (its dtype, its shape, or bytes in its strings), or None if it can."""
         if tensor.dtype.name not in self.HOLDS:
             return str(tensor.dtype)
+        if (why := self.why_not_shape(tensor)) is not None:
+            return why
         if tensor.dtype is not STRING or self.LOSES is None:
             return None
         lost = any(map(self.LOSES.search, as_bytes(tensor.read().ravel().tolist(), tensor.name)))
         return "string with a zero byte that would be lost" if lost else None
+
+    def why_not_shape(self, tensor: Tensor) -> str | None:
+        """Return why a tensor of this shape cannot be stored, or None if it can."""
+        if len(tensor.shape) > self.DIMENSIONS:
+            return f"of {len(tensor.shape)} dimensions, at most {self.DIMENSIONS} are stored"
+        if not is_possible(tensor.shape, tensor.dtype.itemsize):
+            return f"of the shape {list(tensor.shape)}, which is too large apart from sizes of 0"
+        return None
 
     def describe(self) -> dict[str, Any]:
         """Return the format's row in tables of formats."""

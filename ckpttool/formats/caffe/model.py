@@ -3,13 +3,13 @@
 The file is one Protocol Buffers message, whose fields are iterated; the values of a blob are read on access.
 """
 
-import math
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from ckpttool.core.dtypes import BY_NAME, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.reading import wire_fields
 from ckpttool.formats.reading.data_file import CheckpointFile
@@ -33,7 +33,7 @@ RAW_TYPES = {0: "float64", 1: "float32", 2: "float16"}
 V1_CONVOLUTIONS = (4, 39)
 FIELD_LIMIT = 1 << 20
 """The maximum number of fields that are read; a network has a few per layer."""
-NAME_LIMIT, RANK_LIMIT, SIZE_LIMIT = 64 << 10, 32, 1 << 62
+NAME_LIMIT, RANK_LIMIT = 64 << 10, 32
 
 
 class Dialect(NamedTuple):
@@ -208,7 +208,7 @@ def _blob(walk: Walk, name: str, message: WireField, kernel: bool) -> Blob | str
         raise CorruptCheckpoint(f"{walk.file.path} is damaged: expected a blob at byte {message.at}")
     parts = list(walk.fields(message))
     shape = _shape(walk, parts, kernel)
-    if len(shape) > RANK_LIMIT or math.prod(filter(None, shape)) >= SIZE_LIMIT:
+    if len(shape) > RANK_LIMIT or not is_possible(shape):
         raise CorruptCheckpoint(f"{walk.file.path}: {name} has the impossible shape {list(shape)[:RANK_LIMIT]}")
     dtype = _dtype(walk, parts)
     if isinstance(dtype, str):

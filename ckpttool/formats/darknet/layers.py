@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.formats.darknet.cfg import Section, sections
 
 NETWORKS = ("net", "network")
@@ -19,7 +20,6 @@ SAME = (
 """Sections without weights whose output has the shape of their input."""
 STATISTICS = ("weight", "running_mean", "running_var")
 """The arrays of a batch normalisation after its bias."""
-SIZE_LIMIT = 1 << 62
 
 
 class Shape(NamedTuple):
@@ -54,7 +54,7 @@ def read_network(path: Path, transposed: bool) -> list[StoredArray]:
     for section in rest:
         layer = _Layer(section, given, transposed)
         given.append(layer.made())
-        if min(given[-1]) < 1 or math.prod(given[-1]) >= SIZE_LIMIT:
+        if min(given[-1]) < 1 or not is_possible(given[-1]):
             raise CorruptCheckpoint(f"{section} would have the invalid output shape {list(given[-1])}")
         arrays += layer.arrays
     return arrays
@@ -90,7 +90,7 @@ class _Layer:
         return self.given[-1]
 
     def _add(self, part: str, shape: tuple[int, ...], transposed: tuple[int, int] | None = None) -> None:
-        if math.prod(shape) >= SIZE_LIMIT:
+        if not is_possible(shape):
             raise CorruptCheckpoint(f"{self.section} has the impossible shape {list(shape)}")
         name = f"{self.section.kind}_{self.section.number}/{part}"
         self.arrays.append(StoredArray(name, shape, transposed))

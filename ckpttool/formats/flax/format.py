@@ -1,6 +1,5 @@
 """Read Flax's files without Flax or JAX: nested dicts of arrays in MessagePack (`flax.serialization.to_bytes`)."""
 
-import math
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from ckpttool.core.dtypes import BY_NAME, DTYPES
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.flax.kinds import kinds_of
 from ckpttool.formats.flax.tree import CHUNKED, RANK_LIMIT, Stored, Tree, Unread, read_tree
@@ -19,7 +19,6 @@ from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
 SUFFIX = ".msgpack"
 READ = {each.name: each for each in DTYPES if each.itemsize and not each.name.startswith("q")}
 """The supported dtypes by name; names are those of NumPy and ml_dtypes."""
-SIZE_LIMIT = 1 << 62
 BEGINNING = 64 << 10
 """The number of bytes that are searched for an array in a file without the suffix."""
 A_DICT = re.compile(rb"[\x81-\x8f][\xa1-\xbf\xd9-\xdb]|[\xde\xdf].{2,4}[\xa1-\xbf\xd9-\xdb]", re.DOTALL)
@@ -59,7 +58,7 @@ class FlaxTensors(RawTensors):
     def _add(self, name: str, stored: Stored) -> None:
         """Add an array, after checking that its size in bytes matches its shape."""
         spec = TensorSpec(name, stored.shape, BY_NAME[stored.dtype])
-        possible = len(spec.shape) <= RANK_LIMIT and math.prod(filter(None, spec.shape)) < SIZE_LIMIT
+        possible = len(spec.shape) <= RANK_LIMIT and is_possible(spec.shape, spec.dtype.itemsize)
         if not possible or spec.nbytes != stored.nbytes:
             raise CorruptCheckpoint(
                 f"{self._file.path}: {name} is {spec.dtype} {list(spec.shape)}, but {stored.nbytes} bytes are there"

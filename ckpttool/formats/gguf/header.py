@@ -3,11 +3,11 @@
 The layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Counts are compared with the remaining bytes.
 """
 
-import math
 import struct
 from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.formats.reading.cursor import Cursor
 from ckpttool.formats.reading.data_file import CheckpointFile
 
@@ -20,7 +20,6 @@ TEXT_LIMIT = 1 << 20
 """Longer strings, in bytes, are skipped; a chat template has a few thousand."""
 NAME_LIMIT = 64 << 10
 RANK_LIMIT = 254
-SIZE_LIMIT = 1 << 62
 DEPTH_LIMIT = 8
 """The maximum nesting depth of arrays."""
 LEAST_ENTRY, LEAST_TENSOR = 13, 24
@@ -139,6 +138,6 @@ def _tensor(cursor: Values) -> TensorInfo:
     if rank > RANK_LIMIT:
         raise CorruptCheckpoint(f"{cursor.file.path}: {name} has {rank} dimensions, which is invalid")
     sizes = struct.unpack(f"<{rank}Q", cursor.take(8 * rank))
-    if math.prod(filter(None, sizes)) >= SIZE_LIMIT:
+    if not is_possible(sizes):
         raise CorruptCheckpoint(f"{cursor.file.path}: {name} has the impossible shape {list(sizes[::-1])}")
     return TensorInfo(name, sizes[::-1], cursor.number("I"), cursor.number("Q"))

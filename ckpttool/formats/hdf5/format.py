@@ -26,6 +26,7 @@ class Hdf5(Format):
     CHECKSUMS = False
     SUFFIXES = (".h5", ".hdf5")
     LIMITS = "stores every dtype but resources and variants; names are paths of groups; there are no checksums"
+    DIMENSIONS = 32
     METADATA = True
     LOSES = LOSES
 

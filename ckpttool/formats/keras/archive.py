@@ -37,6 +37,7 @@ class KerasArchive(Format):
     FRAMEWORK = "keras"
     SUFFIXES = (SUFFIX,)
     LIMITS = "an edited copy of a .keras file: the weights that are there, in their shapes; layers can be renamed"
+    DIMENSIONS = 32
     OPTIONS = frozenset({"like"})
 
     def recognises(self, path: Path) -> bool:

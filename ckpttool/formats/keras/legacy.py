@@ -26,6 +26,7 @@ class KerasLegacy(Format):
     CHECKSUMS = False
     FRAMEWORK = "keras"
     LIMITS = "an edited copy of a file of Keras 1 or 2 (`like`): the weights that are there, in their names and shapes"
+    DIMENSIONS = 32
     LOSES = LOSES
     LIKE_SUFFIXES: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
     OPTIONS = frozenset({"like"})

@@ -37,6 +37,7 @@ class KerasWeights(Format):
     FRAMEWORK = "keras"
     SUFFIXES = (SHARD,)
     LIMITS = "an edited copy of a file of Keras 3, in one file: the weights that are there, in their shapes"
+    DIMENSIONS = 32
     OPTIONS = frozenset({"like"})
 
     def recognises(self, path: Path) -> bool:

@@ -3,7 +3,6 @@
 A model is one message. Its fields are traversed without reading their content; only small ones are parsed.
 """
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from google.protobuf.message import DecodeError
 from ckpttool.core.counts import counted
 from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.onnx.values import DTYPES, LISTS, UNREAD, entries, list_of, stored_bytes
 from ckpttool.formats.reading.data_file import CheckpointFile
@@ -35,7 +35,6 @@ HEADER = {1, 2, 3, 8, 13, 14}
 """The fields of a TensorProto that describe it; the others are its data, or a comment."""
 HEADER_LIMIT, TEXT_LIMIT = 1 << 20, 64 << 20
 RANK_LIMIT = 64
-SIZE_LIMIT = 1 << 63
 
 
 class Initialiser(NamedTuple):
@@ -127,7 +126,7 @@ def _initialiser(file: CheckpointFile, message: WireField) -> Initialiser | str:
     parts = list(fields(file, message.start, message.end))
     head = _header(file, message, parts)
     sizes = tuple(head.dims)
-    if len(sizes) > RANK_LIMIT or min(sizes, default=0) < 0 or math.prod(filter(None, sizes)) >= SIZE_LIMIT:
+    if len(sizes) > RANK_LIMIT or not is_possible(sizes):
         raise CorruptCheckpoint(f"{file.path}: {head.name} has the impossible shape {list(sizes)}")
     if head.data_type not in DTYPES:
         named = UNREAD.get(head.data_type, "unknown")

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.plain_files import lies_beside, opened
+from ckpttool.core.shapes import is_possible
 from ckpttool.formats.pytorch.archive import interpreted
-from ckpttool.formats.pytorch.makers import DTYPES, RANK_LIMIT, SIZE_LIMIT, is_size, storage
+from ckpttool.formats.pytorch.makers import DTYPES, RANK_LIMIT, is_size, storage
 from ckpttool.formats.pytorch.records import Global, Object, Pairs, Storage, Unread, View
 
 INDEX_LIMIT = 256 << 20
@@ -206,7 +207,7 @@ def _dtype(properties: Any) -> DType | Unread:
 def _shape(value: Any) -> Shape:
     if not isinstance(value, (tuple, list)) or len(value) > RANK_LIMIT or not all(map(is_size, value)):
         raise ValueError("the index has an invalid shape")
-    if math.prod(max(1, size) for size in value) >= SIZE_LIMIT:
+    if not is_possible(value):
         raise ValueError("the index has a shape with too many elements")
     return tuple(value)
 

@@ -3,13 +3,13 @@
 The functions are in torch/_utils.py and torch/serialization.py. No name is ever looked up or called.
 """
 
-import math
 import re
 from collections.abc import Callable
 from typing import Any
 
 from ckpttool.core.dtypes import BY_NAME, DType
 from ckpttool.core.errors import FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.formats.pytorch.numpy_arrays import NumpyArray, encoded, from_buffer, numpy_type, reconstructed, scalar
 from ckpttool.formats.pytorch.records import Global, Object, Pairs, Storage, Unread, View
 
@@ -131,7 +131,7 @@ def tensor_of(held: Storage, offset: Any, shape: Any, strides: Any, dtype: DType
         raise ValueError("a tensor has no storage")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or not len(shape) == len(strides) <= RANK_LIMIT:
         raise ValueError("a tensor has an invalid shape or strides")
-    if not all(map(is_size, (offset, *shape, *strides))) or math.prod(max(1, size) for size in shape) >= SIZE_LIMIT:
+    if not all(map(is_size, (offset, *shape, *strides))) or not is_possible(shape, dtype.itemsize):
         raise ValueError(f"a tensor has the impossible shape {list(shape)} or strides {list(strides)}")
     view = View(held, dtype, held.start + offset, shape, strides)
     if view.span and (end := (view.offset + view.span) * dtype.itemsize) > held.nbytes:

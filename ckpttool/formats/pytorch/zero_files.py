@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.pytorch.archive import TorchArchive
 from ckpttool.formats.pytorch.legacy import OldFile, is_old
-from ckpttool.formats.pytorch.makers import RANK_LIMIT, SIZE_LIMIT, is_size
+from ckpttool.formats.pytorch.makers import RANK_LIMIT, is_size
 from ckpttool.formats.pytorch.records import Object, Pairs, Storage, View
 from ckpttool.formats.reading.data_file import gathered, require_truth
 
@@ -191,7 +192,7 @@ def _shapes(path: Path, pairs: Pairs) -> dict[str, Shape]:
         possible = isinstance(shape, (tuple, list)) and len(shape) <= RANK_LIMIT and all(map(is_size, shape))
         if type(name) is not str or name in found or not possible:
             raise CorruptCheckpoint(f"{path}: a weight is declared by {str(name)[:80]!r} and {str(shape)[:80]}")
-        if math.prod(max(1, size) for size in shape) >= SIZE_LIMIT:
+        if not is_possible(shape):
             raise CorruptCheckpoint(f"{path}: {name[:80]} has the impossible shape {str(shape)[:80]}")
         found[name] = tuple(shape)
     return found

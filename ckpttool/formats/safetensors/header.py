@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 from ckpttool.core.counts import counted
 from ckpttool.core.dtypes import BY_NAME, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.wire import strict_json
@@ -197,7 +198,7 @@ class _Reader:
             self._fail(name, f"has the offsets {str(offsets)[:80]}, expected two numbers")
         start, end = offsets
         bits = UNREAD[dtype] if isinstance(dtype, str) else 8 * dtype.itemsize
-        if math.prod(size for size in shape if size) * bits >= 8 * SIZE_LIMIT:
+        if not is_possible(shape, -(-bits // 8)):
             self._fail(name, f"has the impossible shape {list(shape)}")
         nbytes = math.prod(shape) * bits // 8
         if end - start != nbytes:

@@ -17,7 +17,7 @@ from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Tensors, Writin
 from ckpttool.formats.reading.limits import UNPACKED_LIMIT, require_few_repeats
 from ckpttool.formats.tensorflow import tied_graph
 from ckpttool.formats.tensorflow.bundle_data import BundleData, stored_parts
-from ckpttool.formats.tensorflow.bundle_index import BundleEntry, read_index
+from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, BundleEntry, read_index
 from ckpttool.formats.tensorflow.object_graph import keyed
 from ckpttool.formats.tensorflow.prefix import PART, STATE_FILE, BundleFiles, prefix_of, recorded_checkpoint
 from ckpttool.remote import sparse_files
@@ -60,6 +60,7 @@ class Bundle(Format):
     SUFFIXES = (".ckpt", ".index", "")
     LIMITS = "stores every dtype but resources; a variant can be copied from another bundle, not made"
     HOLDS = ANY
+    DIMENSIONS = RANK_LIMIT
     OBJECT_GRAPH = True
     OPTIONS = frozenset({"shard_bytes"})
 

@@ -3,7 +3,6 @@
 The messages are BundleHeaderProto and BundleEntryProto (tensorflow/core/protobuf/tensor_bundle.proto).
 """
 
-import math
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -12,6 +11,7 @@ from google.protobuf.message import DecodeError
 from ckpttool.core.counts import counted
 from ckpttool.core.dtypes import BY_NUMBER, RESOURCE, STRING, VARIANT
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.reading.data_file import ByteRange
 from ckpttool.formats.tensorflow.slices import FULL, Box, box_of, decode_key, encode_key, require_cover
@@ -170,7 +170,7 @@ class Entries:
         if len(dims) > RANK_LIMIT:
             self._fail(name, f"has {counted(len(dims), 'dimension')}, at most {RANK_LIMIT} are supported")
         shape = tuple([dim.size for dim in dims])
-        if shape and (min(shape) < 0 or math.prod(shape) >= SIZE_LIMIT):
+        if not is_possible(shape):
             self._fail(name, f"has the impossible shape {list(shape)}")
         return shape
 

@@ -14,6 +14,7 @@ from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, kinds
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors, files_of, verify_tensors
+from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT
 from ckpttool.formats.tensorflow.object_graph import graph_of, path_of
 from ckpttool.formats.tensorflow.prefix import BundleFiles, prefix_of
 from ckpttool.formats.wire.table import SortedTable
@@ -55,6 +56,7 @@ class ObjectCheckpoint(Format):
     FRAMEWORK = "tensorflow"
     LIMITS = "is a bundle with an object graph: written where there is one, read by TensorFlow 2 by path"
     HOLDS = ANY
+    DIMENSIONS = RANK_LIMIT
     OBJECT_GRAPH = True
     OPTIONS = frozenset({"shard_bytes"})
 

@@ -15,6 +15,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors
+from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT
 from ckpttool.formats.tensorflow.frozen_graph import weights_in_functions
 from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
 from ckpttool.formats.tensorflow.object_graph import graph_of
@@ -34,6 +35,7 @@ class SavedModel(Format):
     FRAMEWORK = "tensorflow"
     LIMITS = "an edited copy of a SavedModel's folder: the variables that are there, in their shapes and dtypes"
     HOLDS = ANY
+    DIMENSIONS = RANK_LIMIT
     OBJECT_GRAPH = True
     OPTIONS = frozenset({"like"})
     IN_FOLDER = (SAVED_MODEL_GRAPHS[0],)

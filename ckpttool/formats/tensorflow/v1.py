@@ -5,7 +5,6 @@ A file is a sorted table of slices, whose first entry lists them. The messages a
 have checksums, tensors have none.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -18,9 +17,10 @@ from ckpttool.core.counts import counted
 from ckpttool.core.dtypes import BY_NUMBER, DTYPES, STRING, DType
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.plain_files import is_file, names_in
+from ckpttool.core.shapes import is_possible
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
-from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, SIZE_LIMIT, key_of, text_of
+from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, key_of, text_of
 from ckpttool.formats.tensorflow.prefix import V1_SHARD, prefix_of
 from ckpttool.formats.tensorflow.slices import FULL, Box, Extent, box_of, decode_key, encode_key, require_cover
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedSliceMeta, SavedTensorSlices, SliceValues
@@ -284,6 +284,6 @@ def _spec(path: Path, listed: SavedSliceMeta) -> TensorSpec:
         )
     sizes = tuple(dim.size for dim in listed.shape.dim)
     unknown = listed.shape.unknown_rank
-    if unknown or len(sizes) > RANK_LIMIT or min(sizes, default=0) < 0 or math.prod(sizes) >= SIZE_LIMIT:
+    if unknown or len(sizes) > RANK_LIMIT or not is_possible(sizes):
         raise CorruptCheckpoint(f"{path}: {name} has the impossible shape {list(sizes)}")
     return TensorSpec(name, sizes, dtype)

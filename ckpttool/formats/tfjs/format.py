@@ -17,6 +17,7 @@ from ckpttool.formats.tfjs.manifest import (
     DTYPES,
     LENGTH,
     MODEL,
+    RANK_LIMIT,
     SUFFIX,
     TEXTS_LIMIT,
     Group,
@@ -148,6 +149,7 @@ class Tfjs(Format):
     SUFFIXES = (SUFFIX,)
     LIMITS = "a model.json, of weights alone or with the network of `like`, and files beside it; keeps no checksums"
     HOLDS = frozenset(DTYPES)
+    DIMENSIONS = RANK_LIMIT
     OPTIONS = frozenset({"like", "shard_bytes"})
     IN_FOLDER = (MODEL,)
 

@@ -4,7 +4,6 @@ The layout: weightsManifest in tfjs-core/src/io/types.ts, decodeWeights in io_ut
 concatenated; they contain its weights without gaps.
 """
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 from ckpttool.core.dtypes import BY_NAME, STRING, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.plain_files import is_file, lies_beside
+from ckpttool.core.shapes import is_possible
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.wire import strict_json
 from ckpttool.remote import sparse_files
@@ -26,7 +26,7 @@ LENGTH = 4
 """The size in bytes of the length before each string."""
 TEXTS_LIMIT = 32 << 20
 """The maximum size in bytes of a group with strings, which is read as a whole."""
-RANK_LIMIT, SIZE_LIMIT = 32, 1 << 63
+RANK_LIMIT = 32
 """The maximum rank of a NumPy array, and a limit on its size in bytes."""
 DTYPES = {name: BY_NAME[name] for name in ("float32", "int32", "bool", "complex64", "string")}
 CODES = {"float16": "<f2", "uint8": "<u1", "uint16": "<u2"}
@@ -140,9 +140,9 @@ def _weight(path: Path, described: Any) -> Weight:
     dtype, shape = DTYPES.get(str(described.get("dtype"))), described.get("shape")
     if dtype is None:
         raise FormatError(f"{path}: {name} has the dtype {str(described.get('dtype'))[:80]}, which is not supported")
-    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < SIZE_LIMIT for size in shape):
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise CorruptCheckpoint(f"{path}: {name} has the shape {str(shape)[:80]}, expected a list of sizes")
-    if len(shape) > RANK_LIMIT or math.prod(size for size in shape if size) * (dtype.itemsize or 1) >= SIZE_LIMIT:
+    if len(shape) > RANK_LIMIT or not is_possible(shape, dtype.itemsize or 1):
         raise CorruptCheckpoint(f"{path}: {name} has the impossible shape {str(shape)[:80]}")
     quantised = described.get("quantization")
     return Weight(

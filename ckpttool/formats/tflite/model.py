@@ -3,10 +3,10 @@
 The layout: tensorflow/compiler/mlir/lite/schema/schema.fbs. Counts are limited to those of plausible models.
 """
 
-import math
 from typing import NamedTuple, cast
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.shapes import is_possible
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
 from ckpttool.formats.tflite.flatbuffer import Flatbuffer, Table
 
@@ -21,7 +21,7 @@ WAYS = {1: "is quantised by a custom method", 2: "is quantised by blocks"}
 DATA, OFFSET, SIZE = 0, 1, 2
 TEXT_NAME, TEXT_BUFFER = 0, 1
 SUBGRAPH_LIMIT, TENSOR_LIMIT, BUFFER_LIMIT = 10_000, 200_000, 400_000
-RANK_LIMIT, SIZE_LIMIT = 32, 1 << 62
+RANK_LIMIT = 32
 RUNTIME, VERSION_LIMIT = "min_runtime_version", 64
 """The key of the only metadata that is read, and its maximum size in bytes."""
 
@@ -96,7 +96,7 @@ def _tensor(file: CheckpointFile, table: Table, within: str, where: ByteRange | 
     sizes = cast(tuple[int, ...], shape)
     if where is None:
         return TensorEntry(name, sizes, table.number(TYPE, "b"), None, None, None)
-    if len(sizes) > RANK_LIMIT or min(sizes, default=0) < 0 or math.prod(filter(None, sizes)) >= SIZE_LIMIT:
+    if len(sizes) > RANK_LIMIT or not is_possible(sizes):
         raise CorruptCheckpoint(f"{file.path}: {name} has the impossible shape {list(sizes)[:RANK_LIMIT]}")
     if not where.size and 0 not in sizes:
         where = None

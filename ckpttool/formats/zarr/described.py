@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.core.dtypes import BY_NAME, DTYPES, DType
+from ckpttool.core.shapes import is_possible
 from ckpttool.formats.wire import strict_json
 
 READ = {each.name: each for each in DTYPES if each.itemsize and not each.name.startswith("q")}
-SIZE_LIMIT, RANK_LIMIT = 1 << 62, 32
+RANK_LIMIT, LARGEST_ITEM = 32, 16
 MOST_CHUNKS = 1_000_000
 PACKINGS = ("zstd", "gzip", "zlib", "blosc", "crc32c")
 """The supported codecs, by their names in both versions."""
@@ -202,9 +203,9 @@ def _packing(name: Any) -> str:
 
 def _shape(value: Any) -> Shape:
     listed = isinstance(value, list) and len(value) <= RANK_LIMIT
-    if not listed or not all(type(size) is int and 0 <= size < SIZE_LIMIT for size in value):
+    if not listed or not all(type(size) is int and size >= 0 for size in value):
         raise ValueError(f"a shape is {str(value)[:60]}")
-    if math.prod(filter(None, value)) >= SIZE_LIMIT >> 4:
+    if not is_possible(value, LARGEST_ITEM):
         raise ValueError(f"a shape is {str(value)[:60]}, which is not valid")
     return tuple(value)
 

@@ -302,6 +302,7 @@ BROKEN = {
     "negative-size": ({"w": view(shape=(-2, 3))}, "impossible shape"),
     "negative-stride": ({"w": view(strides=(-3, 1))}, "impossible shape"),
     "overflow": ({"w": view(shape=(LONG, LONG), strides=(0, 0))}, "impossible shape"),
+    "empty-and-huge": ({"w": view(shape=(0, LONG // 2), strides=(1, 1))}, "impossible shape"),
     "true-as-size": ({"w": view(shape=(True, 3))}, "impossible shape"),
     "text-as-size": ({"w": view(shape=("2", 3))}, "impossible shape"),
     "rank": ({"w": view(shape=(1,) * 65, strides=(1,) * 65)}, "an invalid shape or strides"),
