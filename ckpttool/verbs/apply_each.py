@@ -50,18 +50,29 @@ def outputs_of(sources: Sequence[Path], template: Path) -> dict[Path, Path]:
 PosixPath('small/b-model.npz')}
 
     Raises:
-        PlanError: there is no source, or two sources would have the same output.
+        PlanError: there is no source, two sources would have the same output, or a placeholder stands for no name.
     """
     if not sources:
         raise PlanError(f"no source is given for {template}")
     outputs: dict[Path, Path] = {}
     for source in sources:
-        place = Path(str(template).replace(NAME, _name(source)).replace(FOLDER, source.absolute().parent.name))
+        place = _output_of(source, template)
         if place in outputs.values():
             other = next(each for each, taken in outputs.items() if taken == place)
             raise PlanError(f"{other} and {source} would both be written to {place}; {FOLDER} has their folders' names")
         outputs[source] = place
     return outputs
+
+
+def _output_of(source: Path, template: Path) -> Path:
+    """Return the output of a source: a placeholder becomes one name, so the output is where the template says."""
+    names = {NAME: _name(source), FOLDER: source.parent.resolve().name}
+    for placeholder, name in names.items():
+        if placeholder in str(template) and name in ("", ".", ".."):
+            raise PlanError(
+                f"{source}: {placeholder} in {template} would be {name!r}, expected a name; rename the source"
+            )
+    return Path(re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], str(template)))
 
 
 def require_all(failed: Sequence[Path], places: Sequence[Path]) -> None:

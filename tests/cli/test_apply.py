@@ -1,6 +1,7 @@
 """`apply`: plans and output, variables on the command line, one output for each source, the schema."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,23 @@ def test_each_source_has_an_output_of_its_own(shell: Any, plan: Path, sources: l
     shell.run("apply", plan, *sources, "-o", tmp_path / "{name}.safetensors")
     found = [checkpoint.open(tmp_path / f"run{n}.safetensors")["b0/kernel"].read()[0, 0] for n in (1, 2)]
     assert found == [0, 1]
+
+
+def test_a_placeholder_becomes_one_name_so_an_output_is_where_the_template_says(
+    shell: Any, plan: Path, sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {name: tmp_path / "got" / name for name in ("...npz", "{folder}.npz", "up.npz")}
+    for path in names.values():
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(sources[0], path)
+    (tmp_path / "got" / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "got" / "here")
+    refused = shell.run("apply", plan, names["...npz"], "-o", "{name}/out.npz", exit_code=2)
+    assert "{name} in {name}/out.npz would be '..', expected a name" in refused.stderr
+    shell.run("apply", plan, "../up.npz", "-o", "{folder}.npz")
+    shell.run("apply", plan, names["{folder}.npz"], "-o", "{name}.npz")
+    assert {path.name for path in Path().glob("*.npz")} == {"got.npz", "{folder}.npz"}
+    assert not (tmp_path / "got" / "out.npz").exists()
 
 
 def bundles(folder: Path, *names: str, flawed: str = "") -> None:
