@@ -339,6 +339,15 @@ def test_a_file_allows_nothing(shell: Any, small: Path, written: Any, text: str)
     assert told == f"{file}: {text.partition(' ')[0]}: can only be specified on the command line"
 
 
+@pytest.mark.parametrize("place", ["'ray://elsewhere:10001'", "['ray://elsewhere:10001']"])
+def test_a_file_chooses_no_server_that_gets_the_data(
+    shell: Any, small: Path, written: Any, tmp_path: Path, place: str
+) -> None:
+    file = written(f"data = 'd.npz'\non = {place}")
+    told = shell.error("predict", small, "--config", file, "--config-paths", "-o", tmp_path / "o.npz")
+    assert told == f"{file}: on: can only be specified on the command line"
+
+
 def test_what_a_file_changes_is_listed(shell: Any, tmp_path: Path, written: Any) -> None:
     file = written("input = 4\nlayers = 'outputs = dense(3)'\noptimizer = 'momentum'")
     told = shell.run("new", "--config", file, "--optimizer", "adam", "-o", tmp_path / "fresh.ckpt").stderr

@@ -47,6 +47,8 @@ LONGEST = 80
 """Maximum characters of a value in messages."""
 ALLOWS = {"allow-op", "trust"}
 """Options that allow a graph to have side effects: never taken from a file."""
+COMPUTES = "on"
+"""The option of where to compute: a server that someone else's file names would get the data, and answer with code."""
 _FILE, _PATHS = "ckpttool.config", "ckpttool.config_paths"
 """The keys in Click's context of the parsed file, and of whether it may choose outputs."""
 
@@ -105,12 +107,12 @@ def _settle(context: click.Context) -> None:
     Outputs in a report are those of its own run; they are skipped and listed.
 
     Raises:
-        PlanError: a TOML file chooses outputs without permission.
+        PlanError: a file allows side effects or chooses a server to compute on, or TOML chooses outputs unasked.
     """
     file: _File | None = context.meta.get(_FILE)
     if file is None or _PATHS not in context.meta:
         return
-    if allowed := [key for key in file.values if _dashed(key) in ALLOWS]:
+    if allowed := [key for key, value in file.values.items() if _is_for_command_line(_dashed(key), value)]:
         raise PlanError(f"{file.path}: {listed(allowed)}: can only be specified on the command line")
     unasked = [key for key in file.values if _dashed(key) in WRITES] if not context.meta[_PATHS] else []
     if unasked and not file.is_report:
@@ -119,6 +121,10 @@ def _settle(context: click.Context) -> None:
         say(f"{file.path}: {listed(unasked)} of that run are ignored; `config_paths` uses them")
     values = {key: value for key, value in file.values.items() if key not in unasked}
     context.default_map = _defaults(context, _parameters(context), values, file.path)
+
+
+def _is_for_command_line(option: str, value: Any) -> bool:
+    return option in ALLOWS or (option == COMPUTES and "://" in _text(value))
 
 
 def _tell(context: click.Context) -> None:
