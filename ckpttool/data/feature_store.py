@@ -139,19 +139,22 @@ class Entry:
         versions: Mapping[str, str] | None = None,
         durable_every: int = DURABLE_EVERY,
         resume: bool = True,
+        again: bool = False,
     ) -> Writer:
-        """Return a writer for the rows from its `resume_row` on; a complete entry is dropped first.
+        """Return a writer for the rows from its `resume_row` on; with `again`, a complete entry is dropped first.
 
         `parts` and `versions` are stored in the manifest for information. Progress is recorded every `durable_every`
         bytes. Without `resume`, the writer starts at the first row.
 
         Raises:
-            CkptError: no rows or tensors, no space on the disk, or another process is filling the entry.
+            EntryBusy: another process is filling the entry, or it is complete.
+            CkptError: no rows or tensors, or no space on the disk.
         """
         if rows < 1:
             raise CkptError(f"{self.path}: {counted(rows, 'row')} for the feature cache, expected 1 or more")
         facts = {"format": FORMAT, "key": self.key, "parts": dict(parts or {}), "versions": dict(versions or {})}
-        return Writer(self.path, stored(tensors), rows, facts, durable_every, resume)
+        is_complete = (lambda: False) if again else self.is_complete
+        return Writer(self.path, stored(tensors), rows, facts, durable_every, resume, is_complete)
 
     def _check(self, tensor: Stored, rows: int, expected: int | None) -> None:
         path = self.path / tensor.file

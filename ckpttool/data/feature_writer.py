@@ -3,7 +3,7 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ DURABLE_EVERY = 64 << 20
 
 
 class EntryBusy(CkptError):
-    """Another process is filling an entry of the feature cache."""
+    """Another process is filling an entry of the feature cache, or has just filled it."""
 
 
 class Writer:
@@ -40,17 +40,21 @@ class Writer:
         facts: dict[str, Any],
         durable_every: int,
         resume: bool = True,
+        is_complete: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Lock the entry, find the row to resume from, check the free disk space and open the files.
+        """Lock the entry, check that it is still incomplete, find the row to resume from, and open the files.
 
         Raises:
-            CkptError: another process is filling the entry, or the disk has no space for it.
+            EntryBusy: another process is filling the entry, or it is complete.
+            CkptError: the disk has no space for it.
         """
         self.path, self.rows = path, rows
         self.tensors, self._facts, self._durable_every = tuple(tensors), facts, durable_every
         self._files: list[FileIO] = []
         self._lock: int | None = lock_entry(path)
         try:
+            if is_complete():
+                raise EntryBusy(f"{path} is complete")
             for old in (MANIFEST, *([] if resume else [PROGRESS])):
                 (path / old).unlink(missing_ok=True)
             self.resume_row, self._checksums = self._durable()

@@ -4,7 +4,6 @@ Features of a part are computed from those of the nearest part below that are av
 goes through layers whose outputs are known.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import NamedTuple
 
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.drawing import Numbers
-from ckpttool.data.feature_writer import EntryBusy
 from ckpttool.data.splits import Split
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
@@ -21,9 +19,6 @@ from ckpttool.searching.rows import SearchRows
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.feature_cache import FeatureCache
 from ckpttool.training.features import Features
-
-WAIT = 0.1
-"""Seconds between checks whether another worker has filled a cache."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +76,8 @@ class FrozenFeatures:
         if key not in self._features:
             known = [each for other, each in self._features.items() if other.split == split.name and not other.top]
             cache = FeatureCache(frozen.graph, frozen.part, self._weights, [split], known=known)
-            self._features[key] = self._filled(cache)
+            self._features[key] = cache.open(self._folder, Callback())
         return self._features[key]
-
-    def _filled(self, cache: FeatureCache) -> Features:
-        """Return the features of a cache, which another worker may be filling for its own trials."""
-        while True:
-            try:
-                return cache.open(self._folder, Callback())
-            except EntryBusy:
-                time.sleep(WAIT)
 
 
 def _has_head(frozen: Frozen, top: str) -> bool:

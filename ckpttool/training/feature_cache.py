@@ -5,16 +5,20 @@ covers everything that can change the features, and nothing else.
 """
 
 import shutil
+import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ckpttool.core.counts import counted
-from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, GraphError, MissingFile, PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.data.feature_store import cache_key
+from ckpttool.data.feature_parts import ServerParts
+from ckpttool.data.feature_store import Entry, cache_key
+from ckpttool.data.feature_writer import EntryBusy
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.data.splits import Split
 from ckpttool.graph.core import Graph, TensorRef
@@ -29,6 +33,8 @@ from ckpttool.training.filling import Elsewhere, entry_of, fetched, fill, share
 from ckpttool.training.preprocessing import unusual_steps
 from ckpttool.training.worker_model import part_facts
 
+WAIT = 0.1
+"""Seconds between checks whether another process has filled an entry."""
 SAMPLE = 16
 """Number of rows that are recomputed to check an intact entry against the live graph."""
 TOLERANCE = 1e-4
@@ -155,28 +161,48 @@ class FeatureCache:
     def open(self, root: str | Path | None, callback: Callback, elsewhere: Elsewhere | None = None) -> Features:
         """Return the features, from the cache below `root` or computed now; damaged entries are recomputed.
 
-        If `root` is a URL, the entry is stored on that server for all machines, and copied to this one.
+        If `root` is a URL, the entry is stored on that server for all machines, and copied to this one. While another
+        process fills the same entry, it is waited for.
 
         Raises:
             GraphError: a tensor does not have one row per row of data, or differs from the live graph.
         """
         entry, server = entry_of(root, self.key)
-        arrays = None
+        waiting = False
+        while True:
+            try:
+                arrays, hit = self._arrays(entry, server, callback, elsewhere)
+                break
+            except EntryBusy:
+                if not waiting:
+                    callback.on_cache_wait(entry.path)
+                waiting = True
+                time.sleep(WAIT)
+        features = Features(entry, arrays, self.rows, hit, self._variants, self.part.direct)
+        self._check(features)
+        callback.on_cache_ready(features)
+        return features
+
+    def _arrays(
+        self, entry: Entry, server: ServerParts | None, callback: Callback, elsewhere: Elsewhere | None
+    ) -> tuple[dict[str, Any], bool]:
+        """Return the arrays of an entry, and whether they were there already."""
+        is_damaged = False
         if entry.is_complete() or (server and fetched(entry, server, callback)):
             try:
                 arrays = entry.open()
             except CorruptCheckpoint as damage:
                 callback.on_cache_damage(damage)
-        hit = arrays is not None
-        if arrays is None:
-            fill(self, entry, server, elsewhere, callback)
-            arrays = entry.open()
-        elif server:
-            share(entry, arrays, server)
-        features = Features(entry, arrays, self.rows, hit, self._variants, self.part.direct)
-        self._check(features)
-        callback.on_cache_ready(features)
-        return features
+                is_damaged = True
+            else:
+                if server:
+                    share(entry, arrays, server)
+                return arrays, True
+        fill(self, entry, server, elsewhere, callback, again=is_damaged)
+        try:
+            return entry.open(), False
+        except MissingFile as error:  # another process that had found the damage fills it again
+            raise EntryBusy(str(error)) from error
 
     def compute(self, rows: Array) -> dict[str, Array]:
         """Compute the features of some rows with the live graph, by tensor name; row indices run through all blocks.

@@ -70,16 +70,25 @@ def entry_of(root: str | Path | None, key: str) -> tuple[Entry, ServerParts | No
 
 
 def fill(
-    features: Computes, entry: Entry, server: ServerParts | None, elsewhere: Elsewhere | None, callback: Callback
+    features: Computes,
+    entry: Entry,
+    server: ServerParts | None,
+    elsewhere: Elsewhere | None,
+    callback: Callback,
+    again: bool = False,
 ) -> None:
-    """Compute all rows in batches; the cost is estimated from the first ones."""
+    """Compute all rows in batches; the cost is estimated from the first ones.
+
+    Raises:
+        EntryBusy: another process is filling the entry, or has filled it and it is not to be filled `again`.
+    """
     workers = elsewhere.executor.workers if elsewhere else 1
     size = min(max(1, BATCH_BYTES // max(1, features.row_bytes)), features.rows)
     if workers > 1:
         size = min(size, -(-features.rows // (TURNS * workers)))
     few = features.compute(np.arange(min(FEW, features.rows)))  # includes tracing, so it is not representative
     shapes = {name: (array.dtype, array.shape[1:]) for name, array in few.items()}
-    with entry.fill(shapes, features.rows, features.parts, versions(), resume=server is None) as writer:
+    with entry.fill(shapes, features.rows, features.parts, versions(), resume=server is None, again=again) as writer:
         starts = range(writer.resume_row, features.rows, size)
         ranges = [(start, min(start + size, features.rows)) for start in starts]
         began, parts = time.perf_counter(), list[Part]()

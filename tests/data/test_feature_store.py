@@ -19,6 +19,7 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data import feature_writer
 from ckpttool.data.feature_files import read_json, write_json
 from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, feature_bytes
+from ckpttool.data.feature_writer import EntryBusy
 
 RELU = "dnn/hidden2/Relu:0"
 ROWS = 100
@@ -38,8 +39,8 @@ def part(start: int, stop: int) -> dict[str, Any]:
     return {name: array[start:stop] for name, array in FEATURES.items()}
 
 
-def fill(entry: Entry) -> Entry:
-    with entry.fill(TENSORS, ROWS, parts={"data": "1"}, versions={"ckpttool": "0"}) as writer:
+def fill(entry: Entry, again: bool = False) -> Entry:
+    with entry.fill(TENSORS, ROWS, parts={"data": "1"}, versions={"ckpttool": "0"}, again=again) as writer:
         for start in range(writer.resume_row, ROWS, 30):
             writer.append(part(start, start + 30))
         writer.finish()
@@ -245,7 +246,7 @@ def test_a_file_of_another_size_is_noticed_without_reading_it(entry: Entry) -> N
     path.unlink()
     with pytest.raises(CorruptCheckpoint, match="has 0 bytes"):
         entry.open(verify=False)
-    assert_whole(fill(entry))
+    assert_whole(fill(entry, again=True))
 
 
 def test_a_manifest_that_is_not_whole_is_no_entry(entry: Entry, tmp_path: Path) -> None:
@@ -266,7 +267,7 @@ def test_a_manifest_that_is_not_whole_is_no_entry(entry: Entry, tmp_path: Path) 
 
 def test_filling_again_leaves_an_open_reader_its_rows(entry: Entry) -> None:
     old = fill(entry).open()
-    with entry.fill(TENSORS, ROWS) as writer:
+    with entry.fill(TENSORS, ROWS, again=True) as writer:
         assert writer.resume_row == 0
         assert not entry.is_complete()
     np.testing.assert_array_equal(old[RELU], FEATURES[RELU])
@@ -276,6 +277,13 @@ def test_two_cannot_fill_one_entry_at_once(entry: Entry) -> None:
     with entry.fill(TENSORS, ROWS), pytest.raises(CkptError, match="is being filled by another process"):
         entry.fill(TENSORS, ROWS)
     assert_whole(fill(entry))
+
+
+def test_what_another_has_filled_meanwhile_is_kept(entry: Entry) -> None:
+    fill(entry)
+    with pytest.raises(EntryBusy, match="is complete"):
+        entry.fill(TENSORS, ROWS)
+    assert_whole(entry)
 
 
 def test_the_disk_must_have_room(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:

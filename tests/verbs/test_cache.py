@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ckpttool.core.errors import GraphError
+from ckpttool.data.feature_store import FeatureStore
 from ckpttool.data.held_out import HeldOut
 from ckpttool.model.model import Model
 from ckpttool.training.bound import Bound
@@ -49,6 +50,30 @@ def test_estimate_progress_and_outcome_are_heard(
     assert not features.hit
     assert cache(model, data, "hidden1", root=tmp_path, callbacks=listener).hit
     assert len(listener.estimates) == 1
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_what_another_process_is_filling_is_waited_for(
+    model: Model, data: Path, tmp_path: Path, finishes: bool
+) -> None:
+    first = cache(model, data, "hidden1", root=tmp_path / "first")
+    ((name, array),) = first.arrays.items()
+    other = FeatureStore(tmp_path).entry(first.entry.key)
+    filling = other.fill({name: (array.dtype, array.shape[1:])}, len(array))
+    filling.append({name: array[:100]})
+    waited: list[Path] = []
+
+    class Ends(Listener):
+        def on_cache_wait(self, entry: Path) -> None:
+            waited.append(entry)
+            if finishes:
+                filling.append({name: array[100:]})
+                filling.finish()
+            filling.close()
+
+    features = cache(model, data, "hidden1", root=tmp_path, callbacks=Ends())
+    assert (waited, features.hit) == ([other.path], finishes)
+    np.testing.assert_array_equal(features.arrays[name], array)
 
 
 @pytest.mark.parametrize("functional", [False, True], ids=["Switch", "If"])

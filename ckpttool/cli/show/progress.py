@@ -156,6 +156,10 @@ class ProgressPrinter(Callback):
             self._bar.clear()
             self._fill_began = None
 
+    def on_cache_wait(self, entry: Path) -> None:
+        """Print what is waited for."""
+        self._say(f"cache: another process is filling {entry}; waiting for it")
+
     def on_cache_damage(self, damage: Exception) -> None:
         """Print what was wrong with cached features."""
         self._say(f"cache: {damage}; it is filled again")

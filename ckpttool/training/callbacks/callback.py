@@ -82,6 +82,9 @@ class Callback:
     def on_cache_progress(self, done: int, rows: int) -> None:
         """Receive the number of rows computed for a feature cache so far."""
 
+    def on_cache_wait(self, entry: Path) -> None:
+        """Receive the folder of features that another process is computing; they are waited for."""
+
     def on_cache_damage(self, damage: Exception) -> None:
         """Receive the damage found in cached features, which will be recomputed."""
 
