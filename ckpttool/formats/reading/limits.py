@@ -20,14 +20,24 @@ def require_few_repeats(path: Path, places: Iterable[tuple[str, int, int]]) -> N
     Raises:
         FormatError: they do; tied weights, which share their bytes, are accepted.
     """
-    places = sorted(places)
+    places = list(places)
     said = sum(size for _, _, size in places)
     if said <= UNPACKED_LIMIT:
         return
+    distinct = distinct_bytes(places)
+    if said > RATIO_LIMIT * distinct:
+        raise FormatError(f"{path}: its tensors repeat {distinct} bytes to {said}")
+
+
+def distinct_bytes(places: Iterable[tuple[str, int, int]]) -> int:
+    """Return the number of bytes in ranges (file, offset, size); those in several ranges count once.
+
+    >>> distinct_bytes([("a", 0, 10), ("a", 5, 10), ("b", 0, 10)])
+    25
+    """
     distinct, reached = 0, ("", 0)
-    for file, start, size in places:
+    for file, start, size in sorted(places):
         begin = max(start, reached[1]) if file == reached[0] else start
         distinct += max(0, start + size - begin)
         reached = file, max(begin, start + size)
-    if said > RATIO_LIMIT * distinct:
-        raise FormatError(f"{path}: its tensors repeat {distinct} bytes to {said}")
+    return distinct

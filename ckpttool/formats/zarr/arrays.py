@@ -40,9 +40,10 @@ class ZarrTensors(Tensors):
         self.arrays: dict[str, tuple[str, Described]] = {}
         self.unread: set[str] = set()
         left_out = []
+        self._require_distinct_texts()
         for folder, text in _texts(store):
             try:
-                array = described(store[text].read()) if store[text].size <= TEXT_LIMIT else None
+                array = described(store[text].read()) if store[text].length <= TEXT_LIMIT else None
             except NotReadError as why:
                 left_out.append(f"{folder} ({why}: not supported)")
                 self.unread.add(folder)
@@ -60,8 +61,15 @@ class ZarrTensors(Tensors):
             raise FormatError(f"{self.place}: {folder} has {array.nbytes} bytes, but its chunks have {step} each")
         self.arrays[folder] = folder, array
 
+    def _require_distinct_texts(self) -> None:
+        """Check that the metadata is not the same bytes over and over, of which each is parsed."""
+        said = sum(self._store[text].length for _, text in _texts(self._store))
+        there = bytes_of(self._store)
+        if said > max(TEXT_LIMIT, there):
+            raise FormatError(f"{self.place}: the metadata of its arrays has {said} bytes, but {there} are stored")
+
     def _require_room(self) -> None:
-        said = sum(array.nbytes for _, array in self.arrays.values())
+        said = sum(max(array.nbytes, array.unpacked) for _, array in self.arrays.values())
         there = self._beside + bytes_of(self._store)
         if said > max(UNPACKED_LIMIT, RATIO_LIMIT * there):
             raise FormatError(f"{self.place}: its arrays are declared with {said} bytes, but {there} are stored")

@@ -68,6 +68,11 @@ class Described:
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
+    def unpacked(self) -> int:
+        """The uncompressed size of all chunks in bytes, including what is outside of the array."""
+        return math.prod(self.grid) * self.chunks.nbytes(self.dtype)
+
+    @property
     def grid(self) -> Shape:
         """The number of chunks along each axis."""
         return tuple(-(-size // step) for size, step in zip(self.shape, self.chunks.shape, strict=True))

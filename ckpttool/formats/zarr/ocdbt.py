@@ -25,6 +25,11 @@ MOST_NODE_BYTES = 1 << 30
 """The maximum total size of all nodes in bytes, uncompressed."""
 FREE_NODE, FREE_NODES, FREE_KEYS = 32 << 20, 64 << 20, 100_000
 """A node of up to this size in bytes, nodes of this total size, and so many keys may be compressed to any size."""
+FREE_TEXTS, TEXTS_RATIO = 16 << 20, 32
+"""The maximum total size of keys and paths in bytes, and by how much it grows with each stored byte.
+
+They share leading bytes with each other, and with the nodes above: a few stored bytes may stand for very many.
+"""
 FRAME = struct.Struct(">IQ")
 """The header of manifests and nodes: a big-endian magic number, and the size, which is little-endian."""
 
@@ -54,7 +59,7 @@ def read_database(folder: Path) -> Store:
 class _Database:
     def __init__(self, folder: Path) -> None:
         self.path, self._files = folder / MANIFEST, Neighbours(folder)
-        self._nodes, self._bytes, self._stored = 0, 0, 0
+        self._nodes, self._bytes, self._stored, self._texts = 0, 0, 0, 0
         self._found: Store = {}
 
     def values(self) -> Store:
@@ -76,7 +81,7 @@ class _Database:
         fields.number(), fields.number(), fields.take(1)
         if fields.number():
             fields.take(4)
-        files, count = _table(fields, ""), fields.count(1)
+        files, count = self._table(fields, ""), fields.count(1)
         if not count:
             return None
         fields.numbers(count)
@@ -97,7 +102,7 @@ class _Database:
         height = fields.take(1)[0]
         if height != node.height:
             raise fields.damaged(f"a node has the height {height}, expected {node.height}")
-        files, count = _table(fields, node.base), fields.count(2)
+        files, count = self._table(fields, node.base), fields.count(2)
         if height:
             self._go_down(node, fields, files, count)
         else:
@@ -106,7 +111,7 @@ class _Database:
             raise fields.damaged("data follows the end of a node")
 
     def _go_down(self, node: Root, fields: "_Fields", files: "_Files", count: int) -> None:
-        keys, common = _keys(fields, count, inner=True)
+        keys, common = self._keys(fields, count, node.prefix, inner=True)
         ids, offsets, lengths = fields.numbers(count), fields.numbers(count), fields.numbers(count)
         fields.numbers(3 * count)
         for key, shared, number, at, size in zip(keys, common, ids, offsets, lengths, strict=True):
@@ -118,7 +123,7 @@ class _Database:
             raise FormatError(
                 f"{self.path}: it has {len(self._found) + count} keys or more in nodes of {self._stored} bytes"
             )
-        keys, _ = _keys(fields, count, inner=False)
+        keys, _ = self._keys(fields, count, node.prefix, inner=False)
         sizes, kinds = fields.numbers(count), fields.numbers(count)
         if set(kinds) - {0, 1}:
             raise fields.damaged("a value is neither in its node nor in a file")
@@ -129,13 +134,53 @@ class _Database:
                 number, at = next(places)
                 place = self._files.place(fields.of(files, number)[1], at, size)
             else:
-                place = Stored(node.place.file, 0, size, fields.take(size))
+                place = node.place._replace(inline=fields.take(size))
             self._keep((node.prefix + key).decode("utf-8", "backslashreplace"), place)
 
     def _keep(self, key: str, place: Stored) -> None:
         if key in self._found:
             raise CorruptCheckpoint(f"{self.path}: the key {key[:200]} appears twice")
         self._found[key] = place
+
+    def _table(self, fields: "_Fields", base: str) -> "_Files":
+        """Return the files that a table lists, with paths relative to the database's folder."""
+        count = fields.count(2)
+        shared = [0, *fields.numbers(count - 1)] if count else []
+        sizes, bases = fields.numbers(count), fields.numbers(count)
+        paths = self._strings(fields, shared, sizes, len(base))
+        return [
+            (base + path[:size].decode("utf-8", "replace"), base + path.decode("utf-8", "replace"))
+            for path, size in zip(paths, bases, strict=True)
+        ]
+
+    def _keys(self, fields: "_Fields", count: int, prefix: bytes, inner: bool) -> tuple[list[bytes], list[int]]:
+        """Return a node's keys, and for an inner node the length of each that is a prefix of all keys below it."""
+        shared = [0, *fields.numbers(count - 1)] if count else []
+        sizes = fields.numbers(count)
+        common = fields.numbers(count) if inner else []
+        return self._strings(fields, shared, sizes, len(prefix)), common
+
+    def _strings(self, fields: "_Fields", shared: list[int], sizes: list[int], above: int) -> list[bytes]:
+        """Return texts, each of which shares a number of leading bytes (`shared`) with the previous one.
+
+        All begin with `above` bytes of the nodes above, which are not returned, but count.
+        """
+        total = sum(shared) + sum(sizes)
+        if total > NODE_LIMIT:
+            raise fields.damaged("texts share more bytes than they have")
+        self._texts += total + above * len(sizes)
+        if self._texts > FREE_TEXTS + TEXTS_RATIO * self._stored:
+            raise FormatError(
+                f"{self.path}: its keys and paths have {self._texts} bytes or more, in nodes of {self._stored} bytes"
+            )
+        texts: list[bytes] = []
+        before = b""
+        for common, size in zip(shared, sizes, strict=True):
+            if common > len(before):
+                raise fields.damaged("texts share more bytes than they have")
+            before = before[:common] + fields.take(size)
+            texts.append(before)
+        return texts
 
     def _unframed(self, raw: bytes, what: int, path: Path) -> "_Fields":
         """Return the content of a manifest or node, decompressed, after verifying its checksum."""
@@ -220,36 +265,3 @@ class _Fields:
 
     def damaged(self, why: str) -> CorruptCheckpoint:
         return CorruptCheckpoint(f"{self.path}: a manifest or a node is damaged: {why}")
-
-
-def _strings(fields: _Fields, shared: list[int], sizes: list[int]) -> list[bytes]:
-    """Return strings, each of which shares a number of leading bytes (`shared`) with the previous one."""
-    texts: list[bytes] = []
-    total = 0
-    for common, size in zip(shared, sizes, strict=True):
-        before = texts[-1] if texts else b""
-        total += common + size
-        if common > len(before) or total > NODE_LIMIT:
-            raise fields.damaged("texts share more bytes than they have")
-        texts.append(before[:common] + fields.take(size))
-    return texts
-
-
-def _table(fields: _Fields, base: str) -> _Files:
-    """Return the files that a table lists, with paths relative to the database's folder."""
-    count = fields.count(2)
-    shared = [0, *fields.numbers(count - 1)] if count else []
-    sizes, bases = fields.numbers(count), fields.numbers(count)
-    paths = _strings(fields, shared, sizes)
-    return [
-        (base + path[:size].decode("utf-8", "replace"), base + path.decode("utf-8", "replace"))
-        for path, size in zip(paths, bases, strict=True)
-    ]
-
-
-def _keys(fields: _Fields, count: int, inner: bool) -> tuple[list[bytes], list[int]]:
-    """Return the keys of a node, and for an inner node the length of each key that is a prefix of all keys below it."""
-    shared = [0, *fields.numbers(count - 1)] if count else []
-    sizes = fields.numbers(count)
-    common = fields.numbers(count) if inner else []
-    return _strings(fields, shared, sizes), common

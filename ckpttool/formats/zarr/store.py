@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.plain_files import files_below, stamp_of, stays_in
 from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.reading.limits import distinct_bytes
 from ckpttool.formats.reading.raw_tensors import ClosedFile
 
 MOST_FILES = 1_000_000
@@ -13,12 +14,17 @@ MOST_FILES = 1_000_000
 
 
 class Stored(NamedTuple):
-    """A value: a byte range of a file, or in a database, bytes in its index."""
+    """A value: a byte range of a file, or in a database, bytes in its index, in a node with that range."""
 
     file: ClosedFile
     at: int
     size: int
     inline: bytes | None = None
+
+    @property
+    def length(self) -> int:
+        """The number of its bytes."""
+        return self.size if self.inline is None else len(self.inline)
 
     def read(self) -> bytes:
         """Return its bytes.
@@ -41,8 +47,8 @@ Store = dict[str, Stored]
 
 
 def bytes_of(store: Store) -> int:
-    """Return the number of stored bytes; a range that several keys refer to counts once."""
-    return sum({(place.file.path, place.at): place.size for place in store.values()}.values())
+    """Return the number of stored bytes; those that several keys refer to count once."""
+    return distinct_bytes({(f"{place.file.stamp}", place.at, place.size) for place in store.values()})
 
 
 def files_in(folder: Path) -> Store:

@@ -232,3 +232,11 @@ def test_links_within_the_folder_are_followed_to_files_and_files_are_limited(tmp
 def test_nothing_is_written(tmp_path):
     with pytest.raises(CkptError, match="folders of Zarr are read only; `to` safetensors"):
         checkpoint.save({"a": np.zeros(1)}, tmp_path / "x.zarr", format="zarr")
+
+
+def test_chunks_that_unpack_to_much_more_than_their_array_are_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "UNPACKED_LIMIT", 1000)
+    assert crafted(tmp_path / "a", array_json(chunks=[1000])) and len(checkpoint.open(tmp_path / "a" / "a.zarr")) == 1
+    folder = crafted(tmp_path / "b", array_json(chunks=[100_000]))
+    with pytest.raises(FormatError, match=r"its arrays are declared with 400000 bytes, but \d+ are stored"):
+        checkpoint.open(folder)

@@ -10,8 +10,9 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.wire import crc, varint
-from ckpttool.formats.zarr import ocdbt
+from ckpttool.formats.zarr import arrays, ocdbt
 from ckpttool.formats.zarr.ocdbt import IS_MANIFEST, IS_NODE, read_database
+from ckpttool.formats.zarr.store import bytes_of
 
 HUGE = 1 << 62
 
@@ -211,3 +212,59 @@ def test_every_cut_and_every_flipped_bit_is_found(tmp_path, packed):
             with pytest.raises(CkptError):
                 checkpoint.open(folder)
         file.write_bytes(whole)
+
+
+def alike(first, count):
+    """A node of keys that begin with the first one."""
+    shared, sizes = [len(first)] * (count - 1), [len(first), *[3] * (count - 1)]
+    rest = b"".join(b"%03d" % number for number in range(1, count))
+    return b"\0" + table(b"d/x") + numbers(count, *shared, *sizes) + first + rest + numbers(*[0] * count, *[0] * count)
+
+
+def many_paths(first, count):
+    """A node without keys, whose files have paths that begin with the first one."""
+    shared, sizes = [len(first)] * (count - 1), [len(first), *[3] * (count - 1)]
+    rest = b"".join(b"%03d" % number for number in range(1, count))
+    return b"\0" + numbers(count, *shared, *sizes, *[0] * count) + first + rest + numbers(0)
+
+
+@pytest.mark.parametrize("make", [alike, many_paths])
+def test_texts_that_share_most_of_their_bytes_are_limited(tmp_path, make):
+    read_database(database(tmp_path / "a", framed(IS_NODE, make(b"k" * 10_000, 500), packed=True)))
+    with pytest.raises(FormatError, match=r"its keys and paths have \d+ bytes or more, in nodes of \d+ bytes"):
+        read_database(database(tmp_path / "b", framed(IS_NODE, make(b"k" * 100_000, 500), packed=True)))
+
+
+def test_a_long_beginning_of_many_keys_is_limited(tmp_path):
+    below = framed(IS_NODE, leaf(*[(b"%06d" % number, b"") for number in range(1000)]), packed=True)
+    above = framed(IS_NODE, inner(b"p" * 100_000, len(below), common=100_000), packed=True)
+    folder = database(tmp_path / "a", below + above)
+    (folder / "manifest.ocdbt").write_bytes(framed(IS_MANIFEST, manifest(len(above), len(below), height=1)))
+    with pytest.raises(FormatError, match="its keys and paths have"):
+        read_database(folder)
+
+
+def same_text(size, count):
+    """A file with the metadata of an array, and a node with that of many, all in the same place."""
+    text = json.dumps({**ARRAY, "filters": None, "order": "C"}).encode().ljust(size)
+    keys = [b"%06d/.zarray" % number for number in range(count)]
+    head = b"\0" + table(b"d/x") + numbers(count, *[0] * (count - 1), *map(len, keys)) + b"".join(keys)
+    return text, head + numbers(*[len(text)] * count, *[1] * count, *[0] * count, *[0] * count)
+
+
+def test_metadata_that_many_arrays_have_in_the_same_place_is_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "TEXT_LIMIT", 5000)
+    for name, count in (("a", 10), ("b", 100)):
+        text, node = same_text(500, count)
+        node = framed(IS_NODE, node, packed=True)
+        folder = database(tmp_path / name, text + node)
+        (folder / "manifest.ocdbt").write_bytes(framed(IS_MANIFEST, manifest(len(node), len(text))))
+    assert len(checkpoint.open(tmp_path / "a")) == 10
+    with pytest.raises(FormatError, match=r"the metadata of its arrays has 50000 bytes, but \d+ are stored"):
+        checkpoint.open(tmp_path / "b")
+
+
+def test_compressed_values_in_a_node_count_as_its_stored_bytes(tmp_path):
+    node = framed(IS_NODE, leaf((b"a", bytes(100_000)), (b"b", b"")), packed=True)
+    found = read_database(database(tmp_path / "a", node))
+    assert (found["a"].length, found["b"].length, bytes_of(found)) == (100_000, 0, len(node))
