@@ -122,8 +122,9 @@ class Catalogue:
         return catalogue
 
     def _require_version(self) -> None:
+        raw = self._read(self.root / HEAD)
         try:
-            version = checked_json.loads(self._read(self.root / HEAD)).get("format")
+            version = checked_json.loads(raw).get("format")
         except ValueError as error:
             raise CorruptCheckpoint(f"{self}/{HEAD} is damaged: {error}") from error
         if not isinstance(version, int) or version > FORMAT:

@@ -46,12 +46,14 @@ def pieces_of(catalogue: Catalogue, sha256: str) -> list[Piece] | None:
     path = catalogue.inside(recipe_path(catalogue, sha256))
     try:
         with plain_files.opened(path) as file:
-            rows = checked_json.loads(file.read(_MOST))["pieces"]
+            raw = file.read(_MOST)
+    except FileNotFoundError:
+        return None
+    try:
+        rows = checked_json.loads(raw)["pieces"]
         pieces = [Piece(row["sha256"], row["bytes"]) for row in rows]
         if not all(is_hash(each.sha256) and isinstance(each.nbytes, int) and each.nbytes >= 0 for each in pieces):
             raise ValueError("it names something that is not a blob")
-    except FileNotFoundError:
-        return None
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptCheckpoint(f"{path} is damaged: {error}") from error
     return pieces

@@ -58,6 +58,8 @@ def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
     file = find(path)
     try:
         data = sparse_files.read_bytes(file)
+    except CkptError:
+        raise
     except OSError as error:
         raise MissingFile(f"{file}: {error.strerror}") from error
     _refuse_foreign(data, file)

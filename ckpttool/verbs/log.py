@@ -177,8 +177,9 @@ def _read_report(path: Path) -> Mapping[str, Any] | None:
     """Return what a run's report says about the source of its weights."""
     if not sparse_files.is_there(path):
         return None
+    raw = sparse_files.read_bytes(path)
     try:
-        report = checked_json.loads(sparse_files.read_bytes(path), is_required=False)
+        report = checked_json.loads(raw, is_required=False)
         return {key: report.get(key) for key in ("model", "data", "options", "best_epoch", "versions")}
     except (ValueError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path}: not a run report (not JSON): {error}") from error

@@ -5,6 +5,7 @@ reused. Blobs stay until they are collected.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +16,9 @@ from ckpttool.formats.writing.system import sync_folder
 from ckpttool.formats.writing.temporary import temporary_name
 from ckpttool.zoo.blobs import temporary_file
 from ckpttool.zoo.store import refuse_twin
+
+_OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+"""The errors of renaming a folder to a name that is taken."""
 
 
 def move(catalogue: Catalogue, name: str, new: str) -> None:
@@ -29,11 +33,13 @@ def move(catalogue: Catalogue, name: str, new: str) -> None:
     refuse_twin(catalogue, new, but=name)
     try:
         if catalogue.revisions(new):
-            raise FileExistsError
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         catalogue.folder(name).rename(catalogue.inside(catalogue.folder(new)))
     except FileNotFoundError as error:
         raise UnknownName(f"{catalogue.root} no longer has an entry {name}") from error
     except OSError as error:
+        if error.errno not in _OCCUPIED:
+            raise
         raise ExistingOutput(f"the entry {new} exists already: `ckpttool zoo remove {new}` removes it") from error
     sync_folder(catalogue.manifests)
     clear(catalogue, catalogue.by_name(new))

@@ -1,5 +1,6 @@
 """Moving, removing and collecting: what is removed, what stays, and what is restored."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -214,3 +215,16 @@ def test_hashes_of_tensors_that_lie_are_found(own: Path, weights: Weights) -> No
     lying = {**manifest.as_json(), "tensors": [{**row, "sha256": "0" * 64}]}
     path.write_bytes(type(manifest).from_json(lying).dumps())
     assert [(each.entry, each.what) for each in zoo_verify().problems] == [("x@1", "x")]
+
+
+def test_a_move_that_the_system_refuses_is_not_said_to_be_of_a_taken_name(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo_add(weights("1.npz", x=1), "x")
+
+    def refused(self: Path, _target: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        zoo_move("x", "y")

@@ -259,6 +259,8 @@ def _opened(file: Path | IO[bytes], name: str) -> Iterator["OpenedImage"]:
         with Image.open(file) as opened:
             _refuse_swollen(opened, file, name)
             yield opened
+    except CkptError:
+        raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{name} is not an image, or damaged: {error}") from error
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.format import Arrangement
 from ckpttool.formats.onnx.model import GRAPH, NODE, NODE_ATTRIBUTE, NODE_OUTPUT
 from ckpttool.formats.reading.data_file import CheckpointFile
@@ -62,6 +62,8 @@ def arrangements(file: CheckpointFile) -> dict[str, Arrangement]:
     """
     try:
         return _Wiring(list(_nodes(file))).arrangements()
+    except FormatError:
+        raise
     except ValueError as error:
         raise CorruptCheckpoint(f"{file.path}: a node is damaged: {error}") from error
 

@@ -145,9 +145,10 @@ def _listed(file: CheckpointFile, spec: TensorSpec, message: WireField) -> Array
     import numpy as np
 
     listed, count = list_of(spec.dtype), entries(spec)
+    raw = file.piece(message.end - message.start, message.start)
+    file.require_unchanged()
     try:
-        numbers = getattr(TensorProto.FromString(file.piece(message.end - message.start, message.start)), listed.field)
-        file.require_unchanged()
+        numbers = getattr(TensorProto.FromString(raw), listed.field)
         if len(numbers) != count:
             raise ValueError(
                 f"{counted(len(numbers), 'number is', 'numbers are')} there, its shape {list(spec.shape)} needs {count}"

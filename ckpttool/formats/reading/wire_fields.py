@@ -34,8 +34,9 @@ def fields(file: CheckpointFile, start: int, end: int) -> Iterator[WireField]:
     """
     at = start
     while at < end:
+        head = file.piece(min(_LONGEST, end - at), at)
         try:
-            field = _field(file.piece(min(_LONGEST, end - at), at), at)
+            field = _field(head, at)
         except ValueError as error:
             raise CorruptCheckpoint(f"{file.path} is damaged at byte {at}: {error}") from error
         if field.end > end:

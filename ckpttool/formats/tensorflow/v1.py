@@ -81,8 +81,9 @@ class Shard:
             raise CorruptCheckpoint(f"{error}: {spec.name} is damaged") from error
         if value is None:
             raise CorruptCheckpoint(f"{self.path}: {spec.name} is listed, but a slice of it is missing")
+        stored = self._parse(value, spec.name).data.data
         try:
-            return _array(spec, self._parse(value, spec.name).data.data)
+            return _array(spec, stored)
         except ValueError as error:
             raise CorruptCheckpoint(f"{self.path}: {spec.name} is damaged: {error}") from error
 

@@ -177,6 +177,8 @@ class SortedTable:
     def _block_entries(self, handle: Handle, within: int) -> Entries:
         try:
             return decode_block(self._contents(handle, within))
+        except CorruptCheckpoint:
+            raise
         except ValueError as error:
             self._fail(handle.offset, f"a block is damaged: {error}")
 

@@ -42,8 +42,9 @@ class ZarrTensors(Tensors):
         left_out = []
         self._require_distinct_texts()
         for folder, text in _texts(store):
+            raw = store[text].read() if store[text].length <= TEXT_LIMIT else None
             try:
-                array = described(store[text].read()) if store[text].length <= TEXT_LIMIT else None
+                array = None if raw is None else described(raw)
             except NotReadError as why:
                 left_out.append(f"{folder} ({why}: not supported)")
                 self.unread.add(folder)

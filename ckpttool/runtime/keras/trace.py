@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import GraphError
+from ckpttool.core.errors import CkptError, GraphError
 from ckpttool.formats.keras.scheme import is_application
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.signatures import DEFAULT
@@ -202,6 +202,8 @@ def _naming(layer: Any, source: Path) -> Iterator[None]:
     """
     try:
         yield
+    except CkptError:
+        raise
     except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
         kind = type(layer).__name__
         raise GraphError(

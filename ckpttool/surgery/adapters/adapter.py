@@ -133,8 +133,9 @@ class Adapter:
 
     def _alpha(self, module: str, tensor: Tensor) -> float:
         """Return the value of a layer's alpha tensor."""
+        values = tensor.read()
         try:
-            return float(tensor.read().reshape(()))
+            return float(values.reshape(()))
         except (TypeError, ValueError) as error:
             found = f"{tensor.dtype} {list(tensor.shape)}"
             raise FormatError(f"{self.tensors.path}: the alpha of {module} is {found}, expected a number") from error

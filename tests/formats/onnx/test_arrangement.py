@@ -184,3 +184,8 @@ def test_a_float_that_is_stored_as_an_integer_is_none(tmp_path):
 def test_a_list_that_is_cut_is_damage_with_the_name_of_the_file(tmp_path):
     with pytest.raises(CorruptCheckpoint, match=r"x\.onnx: a node is damaged: "):
         with_attribute(tmp_path, b"\x0a\4perm\x42\2\1\x80")
+
+
+def test_a_node_that_ends_after_its_graph_is_told_once(tmp_path):
+    with pytest.raises(CorruptCheckpoint, match=r"^[^:]*x\.onnx is damaged or truncated: the field at byte"):
+        with_attribute(tmp_path, b"\x0a\x7fperm")

@@ -89,7 +89,7 @@ def test_a_folder_is_no_model(tmp_path):
 def test_a_list_of_numbers_is_not_read_from_a_file_that_changed(tmp_path):
     opened = checkpoint.open(saved(tmp_path / "x.onnx", listed("a", VALUES["b"], BY_NAME["int64"])))
     os.utime(tmp_path / "x.onnx", ns=(1, 1))
-    with pytest.raises(CorruptCheckpoint, match="changed while it was read"):
+    with pytest.raises(CorruptCheckpoint, match=r"^\S+ changed while it was read"):
         opened["a"].read()
 
 

@@ -131,8 +131,9 @@ def opened(path: Path, data: bytes) -> SortedTable:
 
 
 def refused(path: Path, data: bytes, says: str) -> None:
-    with pytest.raises(CorruptCheckpoint, match=says):
+    with pytest.raises(CorruptCheckpoint, match=says) as told:
         list(opened(path, data))
+    assert str(told.value).count(str(path)) == 1
 
 
 def test_keys_are_found_in_their_blocks(path: Path) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ckpttool.core.errors import GraphError, UnknownName
+from ckpttool.core.errors import CorruptCheckpoint, GraphError, UnknownName
 from ckpttool.model.model import Model
+from ckpttool.runtime.keras import trace
 from ckpttool.verbs.reuse import plan_reuse
 from tests.runtime.keras.networks import NETWORKS, keras, layers, rows_for
 
@@ -163,3 +164,15 @@ def test_a_network_for_batches_of_one_size_takes_any(tmp_path: Path) -> None:
     output = model.graph.header.signature_def["serving_default"].outputs["rnn"].name
     (one,) = run(model, {"rows": given[:1]}, [output], training=False)
     np.testing.assert_allclose(one, network(given)[:1], rtol=1e-6)
+
+
+def test_an_error_of_the_tool_keeps_its_kind_and_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = layers.Input((3,))
+    keras.Model(rows, layers.Dense(2)(rows)).save(tmp_path / "net.keras")
+
+    def damaged(*_arguments: object) -> None:
+        raise CorruptCheckpoint("net.keras: dense/kernel is damaged")
+
+    monkeypatch.setattr(trace, "_plain", damaged)
+    with pytest.raises(CorruptCheckpoint, match="^net.keras: dense/kernel is damaged$"):
+        Model.open(tmp_path / "net.keras")

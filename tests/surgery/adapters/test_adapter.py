@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, FormatError, MissingFile, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile, PlanError, UnknownName
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.adapters import config as configs
 from ckpttool.surgery.adapters.adapter import Adapter
@@ -171,6 +171,17 @@ def test_an_alpha_that_is_no_number_is_refused(base, tmp_path, alpha):
     save_file({**tensors, f"{root}.alpha": alpha}, tmp_path / "kohya.safetensors")
     with pytest.raises(FormatError, match=r"the alpha of .*q_proj is float32 \[.*\], expected a number"):
         folded(tmp_path, tmp_path / "kohya.safetensors")
+
+
+def test_an_alpha_that_is_damaged_is_said_to_be_damaged(base, tmp_path):
+    root = "lora_unet_layers_0_q_proj"
+    tensors = {f"{root}.lora_down.weight": torch.ones(2, 4), f"{root}.lora_up.weight": torch.ones(6, 2)}
+    torch.save({**tensors, f"{root}.alpha": torch.tensor(1234.5)}, tmp_path / "kohya.pt")
+    whole, value = (tmp_path / "kohya.pt").read_bytes(), np.float32(1234.5).tobytes()
+    assert whole.count(value) == 1
+    (tmp_path / "kohya.pt").write_bytes(whole.replace(value, np.float32(1234.25).tobytes()))
+    with pytest.raises(CorruptCheckpoint, match="checksum"):
+        folded(tmp_path, tmp_path / "kohya.pt")
 
 
 def test_a_vector_of_ia3_that_is_none_is_refused(base, tmp_path):
