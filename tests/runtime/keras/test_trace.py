@@ -174,5 +174,5 @@ def test_an_error_of_the_tool_keeps_its_kind_and_facts(tmp_path: Path, monkeypat
         raise CorruptCheckpoint("net.keras: dense/kernel is damaged")
 
     monkeypatch.setattr(trace, "_plain", damaged)
-    with pytest.raises(CorruptCheckpoint, match="^net.keras: dense/kernel is damaged$"):
+    with pytest.raises(CorruptCheckpoint, match=r"^net\.keras: dense/kernel is damaged$"):
         Model.open(tmp_path / "net.keras")
