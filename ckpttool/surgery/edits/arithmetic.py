@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.edits.edit import Edit, changed, number, require_numbers, split_value, taken
+from ckpttool.surgery.edits.edit import Edit, changed, number, split_value, taken_numbers
 
 
 class _OfEachNumber(Edit):
@@ -33,10 +33,7 @@ class _OfEachNumber(Edit):
             UnknownName: the pattern matches nothing.
             PlanError: a tensor does not contain numbers.
         """
-        names = taken(ckpt, self.pattern, self.slots)
-        for name in names:
-            require_numbers(ckpt[name], self.done)
-        return changed(ckpt, names, self._computed)
+        return changed(ckpt, taken_numbers(ckpt, self.pattern, self.slots, self.done), self._computed)
 
     def _computed(self, tensor: Tensor) -> Tensor:
         from ckpttool.core.casting import cast_array, elementwise

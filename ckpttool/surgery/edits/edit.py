@@ -155,6 +155,19 @@ def taken(ckpt: Checkpoint, pattern: str | None, slots: bool = False) -> list[st
     return names if pattern is None else Pattern(pattern).select(names)
 
 
+def taken_numbers(ckpt: Checkpoint, pattern: str | None, slots: bool, what: str) -> list[str]:
+    """Return the names that `taken` returns, of tensors of numbers only.
+
+    Raises:
+        UnknownName: the pattern matches none.
+        PlanError: a tensor does not contain numbers; `what` is the participle for the message.
+    """
+    names = taken(ckpt, pattern, slots)
+    for name in names:
+        require_numbers(ckpt[name], what)
+    return names
+
+
 def slots_in_shape(ckpt: Checkpoint, names: Iterable[str]) -> dict[str, str]:
     """Return the slots that must be reshaped with variables, with the names of the variables; scalars are omitted.
 

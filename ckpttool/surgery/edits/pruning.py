@@ -7,7 +7,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.calls import Call
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.edits.edit import Edit, changed, number, require_numbers, split_call, split_value, taken
+from ckpttool.surgery.edits.edit import Edit, changed, number, split_call, split_value, taken_numbers
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,7 @@ class Prune(Edit):
             UnknownName: the pattern matches nothing.
             PlanError: a tensor does not contain numbers.
         """
-        names = taken(ckpt, self.pattern, self.slots)
-        for name in names:
-            require_numbers(ckpt[name], "pruned")
-        return changed(ckpt, names, self._pruned)
+        return changed(ckpt, taken_numbers(ckpt, self.pattern, self.slots, "pruned"), self._pruned)
 
     def _pruned(self, tensor: Tensor) -> Tensor:
         from ckpttool.core.casting import elementwise
