@@ -197,8 +197,20 @@ def test_a_table_is_printed_where_it_is_asked_for(formats: Formats) -> None:
 
 def test_a_cell_may_have_what_parts_cells(shell: Any, tmp_path: Path) -> None:
     checkpoint.save({'a|b,"c"': np.zeros(1, np.float32)}, tmp_path / "odd.ckpt")
-    assert shell.lines("vars", tmp_path / "odd.ckpt", "--format", "markdown")[2].startswith(r'| a\|b,"c" |')
+    assert shell.lines("vars", tmp_path / "odd.ckpt", "--format", "markdown")[2].startswith(r"| a\|b,\"c\" |")
     assert shell.lines("vars", tmp_path / "odd.ckpt", "--format", "csv")[1].startswith('"a|b,""c""",[1]')
+
+
+def test_a_name_in_markdown_is_text_not_html_or_a_link(shell: Any, tmp_path: Path) -> None:
+    from markdown_it import MarkdownIt
+
+    names = ["<img src=x onerror=alert(1)>", "[a](http://elsewhere)", "![a](http://elsewhere)", "a\\|b", "`c`", "_d_"]
+    checkpoint.save({name: np.zeros(1, np.float32) for name in names}, tmp_path / "odd.ckpt")
+    lines = shell.lines("vars", tmp_path / "odd.ckpt", "--format", "markdown")
+    parsed = MarkdownIt("commonmark", {"html": True}).enable("table").parse("\n".join(lines))
+    cells = [token.children for token in parsed if token.type == "inline"]
+    assert [cell[0].content for cell in cells if cell][5::5] == sorted(names)
+    assert {child.type for cell in cells for child in cell or ()} == {"text"}
 
 
 def test_json_and_another_format_exclude_each_other(shell: Any, formats: Formats) -> None:

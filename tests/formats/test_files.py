@@ -3,6 +3,7 @@
 import errno
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 from stat import S_IMODE
@@ -56,6 +57,14 @@ def test_a_pipe_is_refused_and_not_waited_for(model, tmp_path):
     os.mkfifo(model / "assets" / "pipe")
     with pytest.raises(FormatError, match="neither a file nor a folder"):
         copy_tree(model / "assets", tmp_path / "out", model)
+
+
+def test_a_file_of_holes_that_would_fill_the_disk_is_refused_before_a_byte_is_copied(model, tmp_path):
+    size = shutil.disk_usage(tmp_path).total + (1 << 30)
+    os.truncate(model / "assets" / "words.txt", size)
+    with pytest.raises(CkptError, match=rf"words\.txt has {size} bytes, but .*out has space for \d+"):
+        copy_tree(model / "assets", tmp_path / "out", model)
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize("name", ["none", "none/below", "with a space"])

@@ -17,7 +17,7 @@ import click
 from ckpttool.cli.options.general import FORMAT, HEADER, QUIET
 from ckpttool.cli.show.cells import cell, dumps, shown_cell
 from ckpttool.cli.show.errors import for_terminal, spelled
-from ckpttool.core.shown_text import harmless, visible
+from ckpttool.core.shown_text import as_markdown, harmless, visible
 from ckpttool.remote.paths import with_urls
 
 if TYPE_CHECKING:
@@ -130,17 +130,24 @@ def _lines(records: Iterable[Row], columns: Sequence[str], asked: str | None) ->
     """Yield the lines of rows in the requested format for programs, by default TSV."""
     header = _option(HEADER)
     has_header = asked in ("csv", "markdown") if header is None else header
-    rows = ([cell(row.get(column)) for column in columns] for row in records)
+    written = _markdown_cell if asked == "markdown" else cell
+    rows = ([written(row.get(column)) for column in columns] for row in records)
     texts = chain([list(columns)] if has_header else [], rows)
     if asked == "csv":
         yield from map(_as_csv, texts)
     elif asked == "markdown":
         for number, row in enumerate(texts):
-            yield f"| {' | '.join(text.replace('|', chr(92) + '|') for text in row)} |"
+            yield f"| {' | '.join(row)} |"
             if has_header and number == 0:
                 yield f"| {' | '.join('---' for _ in columns)} |"
     else:
         yield from map("\t".join, texts)
+
+
+def _markdown_cell(value: Any) -> str:
+    """Return the text of a field with Markdown and HTML in names escaped; shapes and other numbers need none."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    return cell(value) if all(isinstance(each, int | float | None) for each in parts) else as_markdown(cell(value))
 
 
 def _as_csv(row: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
 from ckpttool.core.plain_files import can_be_named, resolved
 from ckpttool.formats.writing.attributes import copy_attributes, keep_attributes_below, stage_mode
@@ -190,6 +191,7 @@ def copy_tree(source: Path, target: Path, root: Path) -> None:
 
     Raises:
         FormatError: a link leads to a folder or out of `root`, or an entry is neither a file nor a folder.
+        CkptError: the disk has no space for a file.
     """
     inside = resolved(source).is_relative_to(resolved(root))
     if source.is_symlink() and not (inside and source.is_file()):
@@ -202,7 +204,15 @@ def copy_tree(source: Path, target: Path, root: Path) -> None:
         for each in source.iterdir():
             copy_tree(each, target / each.name, root)
     elif source.is_file():
+        _require_space(source, target.parent)
         shutil.copyfile(source, target)
         target.chmod(source.stat().st_mode & 0o777)
     else:
         raise FormatError(f"{source} is neither a file nor a folder: it is not copied")
+
+
+def _require_space(source: Path, folder: Path) -> None:
+    """Check that a file fits; holes in it take no space, but are copied as zeros, which would fill the disk first."""
+    size, free = source.stat().st_size, shutil.disk_usage(folder).free
+    if size > free:
+        raise CkptError(f"{source} has {counted(size, 'byte')}, but {folder} has space for {free}")
