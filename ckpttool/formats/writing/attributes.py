@@ -8,6 +8,8 @@ from stat import S_IMODE, S_ISDIR, S_ISLNK
 
 CAPABILITIES = "security.capability"
 """The attribute of a program's rights, which the system too removes from a file that is written to."""
+ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
+"""The attributes of access lists: of a file or folder, and of what is created in a folder."""
 
 
 def stage_mode(old: Iterable[Path]) -> int:
@@ -39,19 +41,34 @@ def keep_attributes_below(new: Path, replaced: Path) -> None:
 
 
 def copy_attributes(old: Path, new: Path) -> None:
-    """Copy mode, owner and extended attributes of a file or folder, if it exists, as far as the system permits."""
+    """Copy mode, owner and extended attributes of a file or folder, if it exists, as far as the system permits.
+
+    Access lists that the new file has from its folder are removed: they would admit users whom the old one refuses.
+    """
     if (mode := _mode(old)) is None or new.is_symlink():
         return
     status = os.lstat(old)
-    with contextlib.suppress(OSError):  # only root may change the owner
-        os.chown(new, status.st_uid, status.st_gid)
+    for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
+        with contextlib.suppress(OSError):  # only root may change the owner, but members of a group may set the group
+            os.chown(new, owner, group)
+    attributes = _extended(old) - {CAPABILITIES}
     if os.lstat(new).st_gid != status.st_gid:
         mode &= ~0o070  # they were the permissions of another group
+        attributes -= {*ACCESS_LISTS}
+    for name in _extended(new) & {*ACCESS_LISTS}:
+        with contextlib.suppress(OSError):
+            os.removexattr(new, name)
     new.chmod(mode)  # after changing the owner, which clears bits
+    for name in attributes:
+        with contextlib.suppress(OSError):
+            os.setxattr(new, name, os.getxattr(old, name, follow_symlinks=False))
+
+
+def _extended(path: Path) -> set[str]:
+    """Return the names of a file's extended attributes; an empty set where the system does not support them."""
     with contextlib.suppress(OSError, AttributeError):  # supported only on Linux
-        for name in {*os.listxattr(old, follow_symlinks=False)} - {CAPABILITIES}:
-            with contextlib.suppress(OSError):
-                os.setxattr(new, name, os.getxattr(old, name, follow_symlinks=False))
+        return {*os.listxattr(path, follow_symlinks=False)}
+    return set()
 
 
 def _mode(path: Path) -> int | None:
