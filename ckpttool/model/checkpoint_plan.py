@@ -14,7 +14,7 @@ from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
-from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
+from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder, replacing
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.resolve import graph_path
@@ -130,8 +130,8 @@ class CheckpointPlan(ShownPlan):
             return self._write(output, overwrite, command)
         with staged_output(Path(output), self, overwrite) as place:
             noticed = self._write(place, False, command)
-            text = json.dumps(self.vocabulary, ensure_ascii=False, indent=0)
-            vocabulary_beside(place).write_text(f"{text}\n", "utf-8")
+            with replacing(vocabulary_beside(place)) as file:
+                file.write(f"{json.dumps(self.vocabulary, ensure_ascii=False, indent=0)}\n".encode())
         return noticed
 
     def _write(self, output: str | Path, overwrite: bool, command: Command | None) -> list[str]:

@@ -1,5 +1,6 @@
 """The plan of a checkpoint: whether the graph next to its source is written, and errors before it is shown."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -44,3 +45,17 @@ def test_an_output_that_exists_is_refused_before_anything_is_shown(small: Path, 
         with pytest.raises(ExistingOutput, match="exists already; `overwrite` replaces it"):
             plan.check(output)
         plan.check(output, overwrite=True)
+
+
+def test_every_file_of_an_output_reaches_the_disk_before_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino) or sync(file))
+    tensors = Checkpoint.of({"embedding": np.zeros((2, 3), np.float32)})
+    CheckpointPlan(tensors, "npz", vocabulary={"a": 0, "b": 1}).write(tmp_path / "x.npz")
+
+    written = {each.name: each.stat().st_ino for each in tmp_path.iterdir()}
+    assert written.keys() == {"x.npz", "x.npz.lineage.json", "x.npz.vocab.json"}
+    assert set(written.values()) <= set(synced)
