@@ -57,5 +57,5 @@ def test_every_file_of_an_output_reaches_the_disk_before_the_commit(
     CheckpointPlan(tensors, "npz", vocabulary={"a": 0, "b": 1}).write(tmp_path / "x.npz")
 
     written = {each.name: each.stat().st_ino for each in tmp_path.iterdir()}
-    assert written.keys() == {"x.npz", "x.npz.lineage.json", "x.npz.vocab.json"}
+    assert written.keys() == {"x.npz", "x.npz.vocab.json"}
     assert set(written.values()) <= set(synced)
