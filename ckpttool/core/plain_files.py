@@ -27,6 +27,14 @@ def is_file(path: Path | str) -> bool:
     return status is not None and stat.S_ISREG(status.st_mode)
 
 
+def special_kind(path: Path) -> str | None:
+    """Return what a path is if it exists and is neither a file nor a folder, such as "a device", else None."""
+    status = seen_files.status_of(path)
+    if status is None or stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        return None
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+
+
 def matching(folder: Path, pattern: str) -> list[Path]:
     """Return the paths in a folder whose names match a pattern such as `*.bin`, sorted; none if it is no folder."""
     return [folder / name for name in names_in(folder) if fnmatchcase(name, pattern)]

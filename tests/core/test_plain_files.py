@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import FormatError, MissingFile
-from ckpttool.core.plain_files import opened, resolved
+from ckpttool.core.errors import CkptError, FormatError, MissingFile
+from ckpttool.core.plain_files import opened, resolved, special_kind
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.verify import verify
 
@@ -63,3 +63,23 @@ def test_a_link_that_leads_to_itself_leads_where_it_is(tmp_path):
     (tmp_path / "link").symlink_to("file")
     assert resolved(tmp_path / "link") == resolved(tmp_path / "file")
     assert resolved(tmp_path / "round").parent == resolved(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.npz", "socket", "device"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_output_does_not_replace_what_is_no_file(tmp_path, name, overwrite):
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "device").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    before = sorted(tmp_path.iterdir())
+    kind = name.removesuffix(".npz")
+    with pytest.raises(CkptError, match=rf"{name} is a {kind}, which no file can replace"):
+        checkpoint.save({"w": Tensor.of("w", [1.0, 2.0])}, tmp_path / name, overwrite=overwrite)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_files_and_folders_are_of_no_special_kind(tmp_path):
+    (tmp_path / "x").write_bytes(b"")
+    assert [special_kind(each) for each in (tmp_path / "x", tmp_path, tmp_path / "none")] == [None] * 3

@@ -10,12 +10,15 @@ from typing import BinaryIO
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
-from ckpttool.core.plain_files import can_be_named, resolved
+from ckpttool.core.plain_files import can_be_named, resolved, special_kind
 from ckpttool.formats.writing.attributes import copy_attributes, keep_attributes_below, stage_mode
 from ckpttool.formats.writing.staging import FULL, destination, is_staged, settle
 from ckpttool.formats.writing.system import exchange, sync_folder
 from ckpttool.formats.writing.temporary import sweep, temporary_name
 from ckpttool.remote.paths import refuse_url
+
+_OF_PREFIXES = (".index", ".meta")
+"""Suffixes of files that users name without them: `/dev/null` would write `/dev/null.index`."""
 
 
 def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
@@ -24,13 +27,16 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
     Raises:
         ExistingOutput: an output exists, and `overwrite` is False.
         MissingFile: the folder of an output does not exist.
-        CkptError: an output is a folder or a URL.
+        CkptError: an output is a folder, a device, a pipe, a socket or a URL.
     """
     for path in paths:
         refuse_url(path)
         _require_folder(path)
         if os.path.isdir(path):  # noqa: PTH112 - a path's own method raises where a name is too long
             raise CkptError(f"{path} is a folder: it cannot be written as a file")
+        named = path.with_suffix("") if path.suffix in _OF_PREFIXES else path
+        if kind := special_kind(path) or special_kind(named):
+            raise CkptError(f"{named} is {kind}, which no file can replace: specify the name of a new file")
         if not overwrite and os.path.lexists(path):
             raise ExistingOutput(f"{path} exists already; `overwrite` replaces it")
 
