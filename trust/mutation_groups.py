@@ -44,6 +44,7 @@ PACKAGES = {
     "pytorch": Group(tests=("scanning/test_files.py",), imports=("torch",)),
     "tensorflow": Group(imports=TENSORFLOW, slowest=10.0),
     "tfjs": Group(imports=TENSORFLOW, slowest=10.0),
+    "onnx": Group(tests=("formats/reading/test_limits.py",)),
     "patch": Group(tests=("surgery/patching",)),
     "lineage": Group(
         ("verbs/log.py",),

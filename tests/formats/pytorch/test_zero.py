@@ -1,7 +1,9 @@
 """DeepSpeed's ZeRO folders: hand-made in the form that zero_to_fp32.py reads, and joined without DeepSpeed."""
 
 import collections
+import enum
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.pytorch import zero
 from ckpttool.formats.pytorch.zero import Zero
+from ckpttool.formats.pytorch.zero_files import Saved
 
 Shapes = list[dict[str, tuple[int, ...]]]
 SHAPES: Shapes = [{"a.weight": (3, 5), "a.bias": (5,)}, {"scale": (), "empty": (0, 3), "head.weight": (7,)}]
@@ -284,3 +287,56 @@ def test_a_name_of_the_latest_that_is_too_long_is_ignored(tmp_path: Path) -> Non
     (tmp_path / "run" / "latest").write_text("global_step5" * 1000)
     assert not Zero().recognises(tmp_path / "run")
     assert not Zero().recognises(tmp_path)
+
+
+class ZeroStageEnum(int, enum.Enum):
+    """DeepSpeed's stages, which it saves instead of numbers."""
+
+    WEIGHTS = 3
+
+
+class Pair(enum.Enum):
+    BOTH = 3, 4
+
+    def __reduce_ex__(self, _: Any) -> Any:
+        return Pair, self.value
+
+
+def test_stages_that_are_enumerations_are_numbers_and_other_objects_are_not(tmp_path: Path) -> None:
+    opened = checkpoint.open(saved(tmp_path / "a", 3, zero_stage=ZeroStageEnum.WEIGHTS))
+    assert opened["a.bias"].read().tolist() == [15, 16, 17, 18, 19]
+    folder = saved(tmp_path / "b")
+    file = folder / "zero_pp_rank_0_mp_rank_00_optim_states.pt"
+    for value, number in ((ZeroStageEnum.WEIGHTS, 3), (Pair.BOTH, -1), ([1, "2"], 1), ("3", -1), (None, -1)):
+        torch.save({"optimizer_state_dict": {"zero_stage": value}}, file)
+        assert Saved(file).number("zero_stage") == number
+    assert Saved(file).number("partition_count") == -1
+
+
+def rewritten(file: Path, part: str, content: bytes | None) -> None:
+    """Replace a member of a zip, or remove it."""
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            if not name.endswith(part):
+                archive.writestr(name, data)
+            elif content is not None:
+                archive.writestr(name, content)
+
+
+def test_a_file_of_a_big_endian_machine_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "a")
+    rewritten(folder / "zero_pp_rank_1_mp_rank_00_optim_states.pt", "/byteorder", b"big")
+    with pytest.raises(FormatError, match=r"rank_1.*: it was written on a big-endian machine, which is not supported"):
+        checkpoint.open(folder)
+
+
+@pytest.mark.parametrize("content", [None, b"1234"])
+def test_a_storage_that_is_missing_or_short_is_found_before_anything_is_read(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    folder = saved(tmp_path / "a")
+    rewritten(folder / "zero_pp_rank_1_mp_rank_00_optim_states.pt", "/data/0", content)
+    with pytest.raises(CorruptCheckpoint, match="rank_1"):
+        checkpoint.open(folder)

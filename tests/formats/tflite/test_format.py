@@ -12,8 +12,9 @@ from tflite_files import buffer, model, of_tensors, packed, schema, tensor
 
 from ckpttool import checkpoint
 from ckpttool.core.dtypes import BY_NAME, STRING
-from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats.reading import limits
 from ckpttool.formats.tflite import values
 from ckpttool.formats.tflite.format import Tflite
 from ckpttool.verbs.convert import plan_convert
@@ -156,3 +157,22 @@ def test_kernels_go_to_keras_as_they_lie_there(tmp_path):
     found = checkpoint.open(tmp_path / "out.keras")
     for name, array in arrays.items():
         assert np.array_equal(found[name].read(), array), name
+
+
+def test_tensors_that_are_the_same_bytes_over_and_over_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "UNPACKED_LIMIT", 1000)
+    monkeypatch.setattr(limits, "RATIO_LIMIT", 3)
+    for count in (3, 4):
+        tensors = [tensor(f"w{number}", (100,), 0, 1) for number in range(count)]
+        made = model(tensors, [buffer(bytes(400))])
+        (tmp_path / f"{count}.tflite").write_bytes(packed(made))
+    assert len(checkpoint.open(tmp_path / "3.tflite")) == 3
+    with pytest.raises(FormatError, match="its tensors repeat 400 bytes to 1600"):
+        checkpoint.open(tmp_path / "4.tflite")
+
+
+def test_a_file_is_known_by_its_identifier_and_a_folder_or_a_short_file_is_not(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(4) + b"TFL3")
+    (tmp_path / "b").write_bytes(bytes(4) + b"TFL")
+    (tmp_path / "c").write_bytes(bytes(4) + b"TFL2" + bytes(99))
+    assert [Tflite().recognises(tmp_path / name) for name in ("a", "b", "c", "absent", ".")] == [True, *[False] * 4]
