@@ -1,14 +1,15 @@
 """A pattern as a Glushkov automaton: its positions, each of which matches a character, and which can follow which.
 
-It is made from the parse tree of `re`, which is private to `re` and used in this file alone.
+It is made from the parse tree of `re`, which is private to `re` and used here and in `pattern_letters.py` alone.
 """
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
+
+from ckpttool.core.pattern_letters import ALL_LETTERS, letters_of
 
 COPIES = 3
 """Subpatterns with at most this many repetitions are unrolled; more repetitions count as unbounded."""
@@ -16,10 +17,6 @@ MOST_PLACES = 300
 """Maximum number of positions of a pattern with nested repeats; no pattern for names needs more."""
 MOST_PAIRS = 1_000_000
 """Maximum number of pairs of positions that are searched, which takes a second; names need a thousandth."""
-_LETTERS = [chr(code) for code in range(256)] + ["\u0416"]
-"""The alphabet: one character for each that patterns distinguish; the last stands for all others."""
-ALL_LETTERS = (1 << len(_LETTERS)) - 1
-"""The set of all letters; sets are integers with a bit for each letter."""
 _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
 
 
@@ -202,7 +199,7 @@ class Automaton:
             first = frozenset[int]().union(*(part.first for part in parts))
             last = frozenset[int]().union(*(part.last for part in parts))
             return _Part(any(part.empty for part in parts) or op is sre.GROUPREF_EXISTS, first, last)
-        return self._place(_letters(op, argument, self._flags))
+        return self._place(letters_of(op, argument, self._flags))
 
     def _place(self, letters: int) -> _Part:
         place = frozenset({len(self._taken)})
@@ -244,54 +241,3 @@ class Automaton:
         for place in places:
             self._twice |= {(place, after) for after in following & self._following[place]}
             self._following[place] |= following
-
-
-def count_in(letters: int, name: str) -> int:
-    """Return the number of a name's characters that are in a set of letters."""
-    return sum(letters >> min(ord(sign), 256) & 1 for sign in name)
-
-
-def _letters(op: Any, argument: Any, flags: int) -> int:
-    """Return the set of letters that an op of one character matches."""
-    if op is sre.LITERAL:
-        return _literal(argument, flags)
-    if op is sre.NOT_LITERAL:
-        return ALL_LETTERS & ~_literal(argument, flags)
-    if op is sre.IN:
-        taken = 0
-        for kind, value in argument:
-            taken |= _class(kind, value, flags)
-        return ALL_LETTERS & ~taken if argument[0][0] is sre.NEGATE else taken
-    return ALL_LETTERS
-
-
-def _class(kind: Any, value: Any, flags: int) -> int:
-    """Return the letters of one element of a character class."""
-    if kind is sre.LITERAL:
-        return _literal(value, flags)
-    if kind is sre.RANGE:
-        low, high = value
-        taken = 0
-        for code in range(low, min(high, 255) + 1):
-            taken |= _literal(code, flags)
-        return taken | (1 << 256 if high > 255 else 0)
-    return _category(str(value)) if kind is sre.CATEGORY else 0
-
-
-def _literal(code: int, flags: int) -> int:
-    if not flags & re.IGNORECASE:
-        return 1 << min(code, 256)
-    return 1 << min(code, 256) | 1 << min(ord(chr(code).swapcase()[0]), 256)
-
-
-@cache
-def _category(name: str) -> int:
-    """Return the letters of a category, such as CATEGORY_NOT_DIGIT (a capital D in patterns); the last is in each."""
-    tests: dict[str, Callable[[str], bool]] = {"DIGIT": str.isdigit, "SPACE": str.isspace, "WORD": _is_word}
-    test = tests[name.rpartition("_")[2]]
-    taken = sum(1 << at for at, letter in enumerate(_LETTERS[:256]) if test(letter))
-    return (ALL_LETTERS & ~taken if "_NOT_" in name else taken) | 1 << 256
-
-
-def _is_word(letter: str) -> bool:
-    return letter.isalnum() or letter == "_"

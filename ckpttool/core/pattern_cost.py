@@ -17,12 +17,12 @@ from ckpttool.core.pattern_automaton import (
     MOST_PLACES,
     Automaton,
     Ends,
-    count_in,
     has_choice,
     repeats,
     repeats_in_a_row,
     tree_of,
 )
+from ckpttool.core.pattern_letters import count_in
 
 MOST_CHARACTERS = 200_000
 """Maximum length of a pattern in characters; compiling that takes half a second, and 200 bytes of memory for each."""
