@@ -13,7 +13,7 @@ from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.recipes import is_stored, pieces_of, recipe_path
 from ckpttool.core import plain_files
 from ckpttool.core.errors import CorruptCheckpoint
-from ckpttool.formats.writing.files import finish
+from ckpttool.formats.writing.files import finish, require_space
 from ckpttool.formats.writing.system import sync_folder
 from ckpttool.formats.writing.temporary import sweep, temporary_name
 from ckpttool.zoo.hashing import Follow
@@ -51,7 +51,9 @@ def put(catalogue: Catalogue, source: Path, follow: Follow | None = None) -> tup
 
     Raises:
         CorruptCheckpoint: the file changed while it was read.
+        CkptError: the disk has no space for it.
     """
+    require_space(source, catalogue.temporary)
     with temporary_file(catalogue, "blob") as (temporary, file):
         with plain_files.opened(source) as reading:
             before = plain_files.stamp_of(os.fstat(reading.fileno()))

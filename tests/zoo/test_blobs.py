@@ -1,5 +1,7 @@
 """Files that are stored under their hashes: of one version, or refused; and files that differ later are named."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 import ckpttool
 from ckpttool.catalogue.layout import Catalogue
-from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.zoo.blobs import put
 from ckpttool.zoo.checking import check
 
@@ -19,6 +21,16 @@ def test_a_file_that_changes_while_it_is_stored_is_refused(tmp_path: Path, conte
     before = sorted(catalogue.root.rglob("*"))
     with pytest.raises(CorruptCheckpoint, match=r"a\.bin was changed while it was read"):
         put(catalogue, source, lambda at, piece: source.write_bytes(content))
+    assert sorted(catalogue.root.rglob("*")) == before
+
+
+def test_a_file_of_holes_that_would_fill_the_disk_is_refused_before_a_byte_is_stored(tmp_path: Path) -> None:
+    catalogue, source = Catalogue.begun(tmp_path / "zoo"), tmp_path / "a.bin"
+    source.touch()
+    os.truncate(source, shutil.disk_usage(tmp_path).total + (1 << 30))
+    before = sorted(catalogue.root.rglob("*"))
+    with pytest.raises(CkptError, match=r"a\.bin has \d+ bytes, but .* has space for \d+"):
+        put(catalogue, source)
     assert sorted(catalogue.root.rglob("*")) == before
 
 

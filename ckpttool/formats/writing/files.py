@@ -210,15 +210,19 @@ def copy_tree(source: Path, target: Path, root: Path) -> None:
         for each in source.iterdir():
             copy_tree(each, target / each.name, root)
     elif source.is_file():
-        _require_space(source, target.parent)
+        require_space(source, target.parent)
         shutil.copyfile(source, target)
         target.chmod(source.stat().st_mode & 0o777)
     else:
         raise FormatError(f"{source} is neither a file nor a folder: it is not copied")
 
 
-def _require_space(source: Path, folder: Path) -> None:
-    """Check that a file fits; holes in it take no space, but are copied as zeros, which would fill the disk first."""
+def require_space(source: Path, folder: Path) -> None:
+    """Check that a file fits; holes in it take no space, but are copied as zeros, which would fill the disk first.
+
+    Raises:
+        CkptError: the file is larger than the free space of the folder's disk.
+    """
     size, free = source.stat().st_size, shutil.disk_usage(folder).free
     if size > free:
         raise CkptError(f"{source} has {counted(size, 'byte')}, but {folder} has space for {free}")
