@@ -33,6 +33,7 @@ from ckpttool.training.run_report import require_options, rule_before
 
 _STATE = ".state.json"
 _BEST = re.compile(r"best-\d{4,}\.ckpt")
+_STEP = re.compile(r"step-\d{8,}\.ckpt")
 _EVERY = re.compile(r"(?P<count>\d+) *(?P<unit>steps?|epochs?|min(ute)?s?)")
 MINUTE = 60.0
 
@@ -277,12 +278,11 @@ class Saves:
         old = [path for path in states[: -self._keep] if not self._source or path != self._state_path(self._source)]
         for state in old:
             state.unlink()
-            self._delete(state.name.removesuffix(_STATE))
-        named = [kept.prefix for state in states if state not in old and (kept := _State.read(state).kept)]
-        for meta in self.folder.glob("best-*.ckpt.meta"):
-            if meta.name.removesuffix(".meta") not in named:
-                self._delete(meta.name.removesuffix(".ckpt.meta"))
-
-    def _delete(self, name: str) -> None:
-        for path in self.folder.glob(f"{name}.ckpt.*"):
-            path.unlink()
+        left = [state for state in states if state not in old]
+        wanted = {f"{state.name.removesuffix(_STATE)}.ckpt" for state in left}
+        wanted |= {kept.prefix for state in left if (kept := _State.read(state).kept)}
+        # Also what a killed run was deleting; a graph goes first, since with it best weights count as written.
+        for path in sorted(self.folder.glob("*.ckpt.*"), key=lambda path: path.suffix != ".meta"):
+            prefix = f"{path.name.partition('.ckpt.')[0]}.ckpt"
+            if prefix not in wanted and (_STEP.fullmatch(prefix) or _BEST.fullmatch(prefix)):
+                path.unlink()

@@ -182,6 +182,34 @@ def test_old_ones_and_what_only_they_kept_are_forgotten(output: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("done", range(1, 9))
+def test_what_a_killed_run_was_forgetting_is_forgotten_by_the_next(
+    output: Path, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    written(saves_of(output, keep=1), 2, best=1)
+    unlink, removed = Path.unlink, list[Path]()
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.name.startswith(("step-", "best-")) and path.parent.name == "out.ckpt.saves":
+            if len(removed) == done:
+                raise KeyboardInterrupt
+            removed.append(path)
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", killed)
+        written(saves_of(output, keep=1), 4, best=2)
+    going_on = saves_of(output, keep=1)
+    assert (found := going_on.latest()) and found.position.step == 4
+    written(going_on, 6, best=1)  # weights that the killed run may have begun to delete
+    going_on.end()
+
+    whole = saves_of(output, keep=1).latest()
+    assert whole and whole.kept and set(whole.kept.tensors) <= set(checkpoint.open(MODEL))
+    names = {path.name.partition(".")[0] for path in Path(f"{output}.saves").iterdir()}
+    assert names == {"step-00000006", "best-0001"}
+
+
 def test_when_one_is_due() -> None:
     saves = saves_of(Path("x"), "3 steps")
     assert [saves.due(Position(step=step)) for step in (0, 1, 3, 4, 6)] == [False, False, True, False, True]
