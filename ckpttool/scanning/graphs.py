@@ -34,7 +34,7 @@ def graph_findings(path: Path) -> Iterator[Finding]:
         GraphError: two ops have one name.
     """
     for graph in files.load_every(path):
-        yield from _of_graph(graph, path)
+        yield from of_graph(graph, path)
 
 
 def hidden_findings(raw: bytes, path: Path, where: str, depth: int = 0) -> Iterator[Finding]:
@@ -45,14 +45,15 @@ def hidden_findings(raw: bytes, path: Path, where: str, depth: int = 0) -> Itera
     if depth == DEEPEST:
         yield Finding(path, "graph/hidden-graph", where, "GraphDef", "high", "graphs are nested endlessly", HIDDEN)
         return
-    for found in _of_graph(graph, path, depth + 1):
+    for found in of_graph(graph, path, depth + 1):
         reason = f"the value of {where} contains a graph, in which {found.what} {found.reason.removeprefix('it ')}"
         place = f"{where}: {found.where}"
         severity: Severity = "low" if found.severity == "low" else "high"  # it was hidden deliberately
         yield Finding(path, "graph/hidden-graph", place, found.what, severity, reason, HIDDEN)
 
 
-def _of_graph(graph: Graph, path: Path, depth: int = 0) -> Iterator[Finding]:
+def of_graph(graph: Graph, path: Path, depth: int = 0) -> Iterator[Finding]:
+    """Yield the ops that could act in a graph, and in graphs within its values; `depth` counts these."""
     for node, function in acting_ops(graph):
         effect = effect_of(node)
         where = f"{function}/{node.name}" if function else node.name

@@ -18,6 +18,7 @@ from ckpttool.scanning.archives import findings_in_distributed, findings_in_hdf5
 from ckpttool.scanning.arrays import MAGIC, array_findings
 from ckpttool.scanning.finding import Finding, Unread
 from ckpttool.scanning.graphs import graph_findings, hidden_findings
+from ckpttool.scanning.networks import is_network, is_shard, network_findings, shard_findings
 from ckpttool.scanning.others import findings_in, is_text
 from ckpttool.scanning.pickles import pickle_findings
 from ckpttool.scanning.records import is_record, record_findings
@@ -145,8 +146,10 @@ _KINDS: tuple[tuple[Callable[[Path, bytes], bool], Callable[[Path], Iterable[Fin
     (lambda path, start: bool(start) and is_table(path), lambda path: variable_findings(prefix_of(path))),
     (lambda path, _: path.suffix == ".safetensors", _numbers),
     (lambda path, start: bool(start) and _is_graph(path, start), graph_findings),
+    (is_network, network_findings),
     (_is_inert, lambda _: ()),
     (_is_pickle, _pickle),
+    (is_shard, shard_findings),
     (lambda path, _: path.name == MANIFEST, _database),
     (lambda path, _: _is_tree(path), _numbers),
     (_is_chunk, lambda _: ()),

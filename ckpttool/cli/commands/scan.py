@@ -30,10 +30,10 @@ LEFT_OUT = ("helps",)
 def scan(paths: tuple[Path, ...], severity: Severity, sarif: Path | None, overwrite: bool, as_json: bool) -> None:
     """Scan files, folders or checkpoint prefixes for code and ops that act when PATH is opened or run.
 
-    It checks ops with side effects, also in functions and in graphs hidden in values; pickles; Keras configs; HDF5
-    links; zip files; assets; and records that point to other files. Nothing is run or unpickled. The exit code is 0 if
-    nothing is found, 1 if something is, and 2 if a file could not be read. JSON and SARIF list every finding; the
-    table groups similar ones.
+    It checks ops with side effects, also in functions and in graphs hidden in values; pickles; Keras configs; models
+    of TensorFlow.js; HDF5 links; zip files; assets; and records that point to other files. Nothing is run or
+    unpickled. The exit code is 0 if nothing is found, 1 if something is, and 2 if a file could not be read. JSON and
+    SARIF list every finding; the table groups similar ones.
 
     \b
     Example:
