@@ -137,6 +137,27 @@ def test_a_name_of_any_length_and_script_leaves_room_for_its_mark(tmp_path):
     assert path.name.startswith(".重")
 
 
+def test_a_name_that_is_no_text_is_kept(tmp_path):
+    for name in (b"o\xff.npz", "größe\n.npz".encode()):
+        path = tmp_path / os.fsdecode(name)
+        assert temporary.output_of(temporary_name(path)) == path
+
+
+def test_a_locale_without_the_letters_of_an_output_can_write_it(tmp_path):
+    script = """if True:
+        import os, sys
+        import numpy as np
+        from ckpttool import checkpoint
+        assert sys.getfilesystemencoding() == "ascii"
+        checkpoint.save({"a": np.ones(1)}, os.fsdecode(b"gr\\xc3\\xb6\\xc3\\x9fe.npz"))
+    """
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    place = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, **plain, **place}, check=True)
+    assert (tmp_path / "größe.npz").exists()
+
+
 def test_an_old_folder_is_removed_once_its_replacement_is_there(tmp_path, left_behind):
     old = changed(left_behind, state="old", output="model")
     old.unlink(), old.mkdir(), (old / "saved_model.pb").touch()

@@ -78,7 +78,9 @@ class WriterProcess(NamedTuple):
 
 def temporary_name(path: Path) -> Path:
     """Return a new path beside an output for its unfinished state, whose name identifies this process."""
-    output = os.fsencode(path.name)[:LONGEST].decode(errors="ignore")
+    output = path.name
+    while len(os.fsencode(output)) > LONGEST:
+        output = output[:-1]  # by characters, as half of one is no name on some systems
     writer = "-".join(map(str, WriterProcess.current()))
     return path.with_name(f".{output}.ckpttool-{writer}-{os.urandom(6).hex()}.tmp")
 
