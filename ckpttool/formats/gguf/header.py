@@ -23,6 +23,8 @@ RANK_LIMIT = 254
 DEPTH_LIMIT = 8
 """The maximum nesting depth of arrays."""
 LEAST_ENTRY, LEAST_TENSOR = 13, 24
+MOST_ENTRIES = 100_000
+"""The maximum number of entries of metadata, all kept in memory; large models have some dozens."""
 
 
 class TensorInfo(NamedTuple):
@@ -47,7 +49,7 @@ def read_header(file: CheckpointFile) -> Header:
 
     Raises:
         CorruptCheckpoint: it is damaged or truncated.
-        FormatError: its version or byte order is not supported.
+        FormatError: its version or byte order is not supported, or it has too many entries of metadata.
     """
     cursor = Values(file, len(MAGIC))
     version = cursor.number("I")
@@ -57,6 +59,8 @@ def read_header(file: CheckpointFile) -> Header:
             f"{file.path}: GGUF version {version}{order} is not supported, expected 2 or 3, little-endian"
         )
     count, entries = cursor.count(LEAST_TENSOR, "tensors"), cursor.count(LEAST_ENTRY, "entries of metadata")
+    if entries > MOST_ENTRIES:
+        raise FormatError(f"{file.path}: it has {entries} entries of metadata, the limit is {MOST_ENTRIES}")
     metadata: dict[str, str] = {}
     for _ in range(entries):
         key = cursor.text(NAME_LIMIT)

@@ -129,3 +129,10 @@ def test_packed_numbers_of_a_file_that_changes_are_not_given(tmp_path):
     (tmp_path / "a.gguf").write_bytes(b"")
     with pytest.raises(CorruptCheckpoint, match=r"a\.gguf changed while it was read"):
         next(pieces)
+
+
+def test_more_metadata_than_a_model_has_is_refused_before_it_fills_memory(tmp_path):
+    key = text(b"k") + struct.pack("<IB", 7, 1)
+    assert opened(tmp_path, file(metadata=[key] * header.MOST_ENTRIES)).metadata == {"k": "true"}
+    with pytest.raises(FormatError, match="it has 100001 entries of metadata, the limit is 100000"):
+        opened(tmp_path, file(metadata=[key] * (header.MOST_ENTRIES + 1)))
