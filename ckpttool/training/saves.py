@@ -198,13 +198,15 @@ class Saves:
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
+    @property
+    def done(self) -> list[Path]:
+        """What the commit of the output removes, as it only serves to resume: all, unless saves were requested."""
+        return [] if self._every else [self.folder]
+
     def end(self) -> None:
-        """Delete what is needed for resuming only: all saves, or, if saves were requested, the initial state."""
+        """Delete the save from which the run was resumed, if it was only kept for that; call this before the commit."""
         self._source = None
-        if self._every is None:
-            self.clear()
-        else:
-            self._forget()
+        self._forget()
 
     def due(self, position: Position) -> bool:
         """Return whether a save is due at a position; saves by epoch are due at the start of an epoch."""

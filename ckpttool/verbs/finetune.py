@@ -113,7 +113,8 @@ def finetune(
     with callback.run(loop.history):
         kept = loop.run()
         contents = Contents(kept.graph, kept.tensors, task.model.provenance, command)
-        with staged_output(output, writer, overwrite, [report_path(output)], [history_path(output)]) as place:
+        report, history = [report_path(output)], [history_path(output)]
+        with staged_output(output, writer, overwrite, report, history, saves.done) as place:
             written = writer.write(contents, place, False)
             callback.on_notes(written.notes)
             run = _proved(loop, kept, written.values, task.bound.model, output)
@@ -121,7 +122,7 @@ def finetune(
             write_report(place, _report(run, facts, asked, [*task.going_on, *task.chosen], loop.training.left_behind))
             if run.history:
                 write_history(place, run.history)
-    saves.end()
+            saves.end()
     return run
 
 

@@ -178,7 +178,8 @@ def test_old_ones_and_what_only_they_kept_are_forgotten(output: Path) -> None:
     assert [path.name[:13] for path in states(output)] == ["step-00000006", "step-00000008", "step-00000010"]
     again.end()
     assert [path.name[:13] for path in states(output)] == ["step-00000008", "step-00000010"]
-    saves_of(output, None).end()
+    assert (again.done, saves_of(output, None).done) == ([], [folder])
+    again.clear()
     assert not folder.exists()
 
 
