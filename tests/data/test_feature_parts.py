@@ -55,7 +55,7 @@ def test_what_was_counted_is_gone_on_from_and_what_was_written_besides_is_not(en
         writer.append(rows(30, ROWS))
         writer.finish()
     np.testing.assert_array_equal(entry.open()["a/Relu:0"], FEATURES["a/Relu:0"])
-    with entry.fill(TENSORS, ROWS) as writer:
+    with entry.fill(TENSORS, ROWS, again=True) as writer:
         writer.append(rows(0, 50))
     with entry.fill(TENSORS, ROWS, resume=False) as writer:
         assert writer.resume_row == 0
