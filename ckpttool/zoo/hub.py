@@ -18,7 +18,7 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.core.shown_text import visible
 from ckpttool.remote import servers
 from ckpttool.remote.paths import without_secrets
-from ckpttool.zoo.hub_library import api, counting, library, one_line, patiently
+from ckpttool.zoo.hub_library import api, counting, library, one_line, patiently, plain_marks
 
 SCHEME = "hf://"
 _ADDRESS = re.compile(
@@ -122,7 +122,7 @@ class Repository:
             CkptError: the Hub refuses, or cannot be reached.
         """
         file, where = self.files[name], f"{self.address}/{name}"
-        with one_line(where):
+        with one_line(where), plain_marks(where):
             found = Path(
                 api().hf_hub_download(
                     self.address.repository, name, revision=self.commit, tqdm_class=counting(where, file.size)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,31 @@ def _without_secrets(record: logging.LogRecord) -> bool:
 def api() -> Any:
     """Return the library's client for the Hub that the environment currently specifies."""
     return library().HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="ckpttool")
+
+
+@contextlib.contextmanager
+def plain_marks(where: str) -> Iterator[None]:
+    """Refuse ETags and commits that are no hashes: the library uses them as file names in its cache, also `../x`.
+
+    Raises:
+        CorruptCheckpoint: the server sends such a one.
+    """
+    from huggingface_hub import file_download
+
+    asked = file_download.get_hf_file_metadata
+
+    def checked(*arguments: Any, **options: Any) -> Any:
+        found = asked(*arguments, **options)
+        for mark in (found.etag, found.commit_hash):
+            if mark is not None and not re.fullmatch(r"[0-9A-Za-z-]{1,128}", mark):
+                raise CorruptCheckpoint(f"{where}: the server's ETag or commit is not a hash ({visible(mark)[:100]})")
+        return found
+
+    file_download.get_hf_file_metadata = checked
+    try:
+        yield
+    finally:
+        file_download.get_hf_file_metadata = asked
 
 
 def counting(where: str, size: int) -> Any:
