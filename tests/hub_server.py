@@ -33,6 +33,7 @@ class HubServer(ThreadingHTTPServer):
         self.seen: list[str] = []
         self.says: dict[str, dict[str, Any]] = {}
         self.gives: dict[str, bytes] = {}
+        self.tags: dict[str, str] = {}
         self.busy: list[dict[str, str]] = []
         self.breaks, self.leads_to, self.status = dict[str, int](), "", 200
         self.refuses, self.full = 0, False
@@ -116,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_file(self, repository: str, file: str, body: bool) -> None:
         data = self.server.repositories[repository][file]
         tag = hashlib.sha256(data).hexdigest() if len(data) >= LARGE else git_hash(data)
-        data = self.server.gives.get(file, data)
+        tag, data = self.server.tags.get(file, tag), self.server.gives.get(file, data)
         start = int(self.headers["Range"].removeprefix("bytes=").partition("-")[0]) if self.headers["Range"] else 0
         part = data[start:]
         self.send_response(206 if start else 200)

@@ -229,6 +229,30 @@ def test_names_that_lead_elsewhere(hub: HubServer, tmp_path: Path, name: str) ->
     assert entries(tmp_path) == []
 
 
+@pytest.mark.parametrize("place", ["../../../evil", "ABSOLUTE", "a/b", "..", "x" * 200])
+def test_an_etag_that_is_a_path_is_refused(hub: HubServer, tmp_path: Path, place: str) -> None:
+    """The library stores a file under its ETag: it would write, and later remove, any file of the user."""
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    hub.repositories["org/tiny"] = {"model.safetensors": SAFETENSORS}
+    hub.tags["model.safetensors"] = place.replace("ABSOLUTE", str(mine))
+    with pytest.raises(CorruptCheckpoint, match="the server's ETag or commit is not a hash"):
+        pulled("hf://org/tiny")
+    assert mine.read_text() == "mine"
+    assert [path for path in tmp_path.rglob("*evil*") if path.exists()] == []
+
+    hub.tags.clear()
+    assert pulled("hf://org/tiny")[0].name == "tiny"
+
+
+def test_a_commit_that_is_a_path_is_refused(hub: HubServer, tmp_path: Path) -> None:
+    hub.repositories["org/tiny"] = {"model.safetensors": SAFETENSORS}
+    hub.says["org/tiny"] = {"sha": "../../../../evil"}
+    with pytest.raises(CkptError):
+        pulled("hf://org/tiny")
+    assert not list(tmp_path.rglob("*evil*"))
+
+
 def test_a_hub_that_is_busy_is_asked_again_when_it_says(hub: HubServer, waits: list[float]) -> None:
     hub.repositories["org/x"] = {"model.safetensors": SAFETENSORS}
     hub.busy = [{"Retry_After": "7"}, {"Retry_After": "3"}]
