@@ -135,6 +135,8 @@ class Format(ABC):
     """Whether it can be written."""
     INSTEAD: ClassVar[str] = "is read only"
     """For a read-only format, what to write instead."""
+    WHOLE_FOLDER: ClassVar[bool] = False
+    """Whether all files below a folder in this format are parts of the checkpoint."""
     IN_FOLDER: ClassVar[tuple[str, ...]] = ()
     """Files that identify a folder in this format; a web server, which lists no folders, is queried for each."""
 
@@ -185,6 +187,10 @@ class Format(ABC):
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte, tensor by tensor; checking continues after a damaged tensor."""
         return self.open(path).checked()
+
+    def has_checksums(self, path: Path) -> bool:
+        """Return whether the values of a checkpoint have checksums: that of the format, unless its files differ."""
+        return self.CHECKSUMS
 
     def stem(self, name: str) -> str:
         """Return the common prefix of the names of a checkpoint's files, given one of them."""

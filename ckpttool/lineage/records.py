@@ -13,6 +13,7 @@ from typing import Any
 import ckpttool
 from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import V1_SHARD, BundleFiles, prefix_of
 from ckpttool.formats.writing.staging import destination
 from ckpttool.lineage.file_hash import hash_of
@@ -51,7 +52,7 @@ class Source:
     @classmethod
     def unhashed_checkpoint(cls, path: Path, format: str, tensors: Mapping[str, Tensor]) -> "Source":  # noqa: A002
         """Return the source for a checkpoint, without the hash."""
-        return cls.unhashed(path, format, _files(prefix_of(path), tensors))
+        return cls.unhashed(path, format, _files(path, format, tensors))
 
     @classmethod
     def of_graph(cls, path: Path) -> "Source":
@@ -220,12 +221,17 @@ def versions() -> dict[str, str]:
     return {"ckpttool": ckpttool.__version__, "python": platform.python_version(), **used}
 
 
-def _files(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[Path]:
-    """Yield the files whose bytes identify a checkpoint."""
-    index = BundleFiles.of(path).index
+def _files(path: Path, format: str, tensors: Mapping[str, Tensor]) -> Iterator[Path]:  # noqa: A002
+    """Yield the files whose bytes identify a checkpoint: those with values, and those that say where these are."""
+    kind, prefix = registry.get(format), prefix_of(path)
+    index = BundleFiles.of(prefix).index
     if is_file(index):
         yield index
         return
+    if kind.WHOLE_FOLDER and path.is_dir():
+        yield from sorted(each for each in path.rglob("*") if is_file(each))
+        return
     stored = {tensor.extent.path for tensor in tensors.values() if tensor.extent}
-    shards = {file for file in path.parent.iterdir() if V1_SHARD.sub("", file.name) == path.name and file.is_file()}
-    yield from sorted(stored | shards)
+    indexes = {each for each in (path, *(path / name for name in kind.IN_FOLDER)) if is_file(each)}
+    shards = {each for each in path.parent.iterdir() if V1_SHARD.sub("", each.name) == prefix.name and each.is_file()}
+    yield from sorted(stored | indexes | shards)

@@ -69,13 +69,14 @@ def verify(path: Path | str) -> Report:
 
 def _verified(path: Path) -> Report:
     reader = registry.find(path)
+    has_checksums = reader.has_checksums(path)
     try:
         checked = list(reader.verify(path))
     except CorruptCheckpoint as error:
-        return Report(path, reader.NAME, 0, 0, (Damage(str(prefix_of(path)), str(error)),), reader.CHECKSUMS)
+        return Report(path, reader.NAME, 0, 0, (Damage(str(prefix_of(path)), str(error)),), has_checksums)
     damaged = tuple(Damage(item.name, item.problem) for item in checked if item.problem is not None)
     count, nbytes = len({item.name for item in checked}), sum(item.nbytes for item in checked)
-    return Report(path, reader.NAME, count, nbytes, damaged, reader.CHECKSUMS)
+    return Report(path, reader.NAME, count, nbytes, damaged, has_checksums)
 
 
 def unchanged(a: Mapping[str, Tensor], b: Mapping[str, Tensor], pattern: str) -> Unchanged:

@@ -9,6 +9,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.formats import registry
+from ckpttool.formats.format import Writing
 from ckpttool.lineage.records import MOST_RECORDS, Chain, Record, Source
 
 W = {"w": np.arange(4, dtype=np.float32)}
@@ -61,6 +62,28 @@ def test_a_path_that_is_a_folder(tmp_path: Path) -> None:
     checkpoint.save(W, tmp_path / "in" / "model.safetensors")
     assert source(tmp_path / "in").files == ("in/model.safetensors",)
     assert source(tmp_path / "in").now(tmp_path) == "unchanged"
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_of_a_folder_of_parts_all_its_files(tmp_path: Path) -> None:
+    """The names of the tensors are only in `.metadata`."""
+    torch = pytest.importorskip("torch")
+    distributed = pytest.importorskip("torch.distributed.checkpoint")
+    distributed.save({"a": torch.ones(4), "b": torch.zeros(3, 3)}, checkpoint_id=tmp_path / "parts")
+    found = source(tmp_path / "parts")
+    assert found.files == ("parts/.metadata", "parts/__0_0.distcp")
+    assert found.now(tmp_path) == "unchanged"
+    for name in found.files:
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+        assert found.now(tmp_path) == "changed since"
+        (tmp_path / name).write_bytes(content)
+
+
+def test_of_several_files_their_index_too(tmp_path: Path) -> None:
+    how = Writing(shard_bytes=8)
+    checkpoint.save({"a": np.ones(4, np.float32), "b": np.ones(3, np.float32)}, tmp_path / "x.safetensors", how=how)
+    assert "x.safetensors.index.json" in source(tmp_path / "x.safetensors.index.json").files
 
 
 def test_unchanged_changed_gone(tmp_path: Path) -> None:

@@ -28,6 +28,13 @@ def damage(prefix, old, new):
     path.write_bytes(path.read_bytes().replace(old, new))
 
 
+def test_whether_there_are_checksums_depends_on_the_file(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    for name, is_zip in (("new.pt", True), ("old.pt", False)):
+        torch.save({"w": torch.ones(3)}, tmp_path / name, _use_new_zipfile_serialization=is_zip)
+        assert verify(tmp_path / name).checksums == is_zip
+
+
 def test_a_whole_checkpoint(saved):
     report = verify(saved)
     assert report.whole

@@ -120,6 +120,8 @@ class Distributed(Format):
 
     NAME = "torch-distributed"
     FRAMEWORK = "torch"
+    CHECKSUMS = False  # values have them, but not the file with their names and places
+    WHOLE_FOLDER = True
     LIMITS = "is read only: `to` safetensors makes one file of such a folder"
     WRITES = False
     INSTEAD = "folders of torch.distributed.checkpoint are read only; `to` safetensors writes what PyTorch loads too"

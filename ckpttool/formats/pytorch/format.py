@@ -196,6 +196,10 @@ class PyTorch(Format):
         file_or_index = locate(path) or path
         return ShardedTorch(file_or_index) if file_or_index.name.endswith(INDEX_SUFFIX) else TorchTensors(file_or_index)
 
+    def has_checksums(self, path: Path) -> bool:
+        """Return whether the file is a zip: files of PyTorch before 1.6 have none."""
+        return not is_old(locate(path) or path)
+
 
 def locate(path: Path) -> Path | None:
     """Return the file or the index that a path refers to: itself, an index beside it, or the one in a folder.

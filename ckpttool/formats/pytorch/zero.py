@@ -108,6 +108,7 @@ class Zero(Format):
 
     NAME = "torch-zero"
     FRAMEWORK = "torch"
+    WHOLE_FOLDER = True
     LIMITS = "is read only, DeepSpeed's folder: `to` safetensors makes one file of the weights in it, without DeepSpeed"
     WRITES = False
     INSTEAD = "folders of DeepSpeed's ZeRO are read only; `to` safetensors writes what PyTorch loads too"

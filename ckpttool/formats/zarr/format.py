@@ -17,6 +17,7 @@ class Zarr(Format):
 
     NAME = "zarr"
     CHECKSUMS = False
+    WHOLE_FOLDER = True
     LIMITS = "is read only, arrays in chunks, a folder with groups of them: save safetensors; keeps no checksums"
     WRITES = False
     INSTEAD = "folders of Zarr are read only; `to` safetensors keeps the same arrays"

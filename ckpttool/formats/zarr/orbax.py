@@ -71,6 +71,7 @@ class Orbax(Format):
     NAME = "orbax"
     CHECKSUMS = False
     FRAMEWORK = "flax"
+    WHOLE_FOLDER = True
     LIMITS = "is read only, a folder of JAX's arrays: save safetensors; keeps no checksums of values"
     WRITES = False
     INSTEAD = "folders of Orbax are read only; `to` safetensors keeps the same arrays"
