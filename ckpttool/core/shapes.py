@@ -6,9 +6,11 @@ from collections.abc import Sequence
 PartialShape = tuple[int | None, ...]
 MOST_BYTES = 1 << 63
 """The size in bytes from which on nothing can address an array."""
+LARGEST_ITEM = 16
+"""The bytes of the largest element, a complex128: for shapes whose dtype is not known yet."""
 
 
-def is_possible(shape: Sequence[int], itemsize: int = 1) -> bool:
+def is_possible(shape: Sequence[int], itemsize: int = LARGEST_ITEM) -> bool:
     """Return whether an array of elements of `itemsize` bytes can have a shape; sizes of 0 do not excuse the others.
 
     >>> is_possible((3, 0)), is_possible((-1,)), is_possible((0, 1 << 60), 8)

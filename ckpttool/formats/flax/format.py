@@ -58,7 +58,7 @@ class FlaxTensors(RawTensors):
     def _add(self, name: str, stored: Stored) -> None:
         """Add an array, after checking that its size in bytes matches its shape."""
         spec = TensorSpec(name, stored.shape, BY_NAME[stored.dtype])
-        possible = len(spec.shape) <= RANK_LIMIT and is_possible(spec.shape, spec.dtype.itemsize)
+        possible = len(spec.shape) <= RANK_LIMIT and is_possible(spec.shape)
         if not possible or spec.nbytes != stored.nbytes:
             raise CorruptCheckpoint(
                 f"{self._file.path}: {name} is {spec.dtype} {list(spec.shape)}, but {stored.nbytes} bytes are there"

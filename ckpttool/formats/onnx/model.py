@@ -126,7 +126,7 @@ def _initialiser(file: CheckpointFile, message: WireField) -> Initialiser | str:
     parts = list(fields(file, message.start, message.end))
     head = _header(file, message, parts)
     sizes = tuple(head.dims)
-    if len(sizes) > RANK_LIMIT or not is_possible(sizes):
+    if len(sizes) > RANK_LIMIT or not is_possible(sizes, 1):
         raise CorruptCheckpoint(f"{file.path}: {head.name} has the impossible shape {list(sizes)}")
     if head.data_type not in DTYPES:
         named = UNREAD.get(head.data_type, "unknown")

@@ -170,7 +170,7 @@ class Entries:
         if len(dims) > RANK_LIMIT:
             self._fail(name, f"has {counted(len(dims), 'dimension')}, at most {RANK_LIMIT} are supported")
         shape = tuple([dim.size for dim in dims])
-        if not is_possible(shape):
+        if not is_possible(shape, 1):
             self._fail(name, f"has the impossible shape {list(shape)}")
         return shape
 

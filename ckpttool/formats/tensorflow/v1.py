@@ -285,6 +285,6 @@ def _spec(path: Path, listed: SavedSliceMeta) -> TensorSpec:
         )
     sizes = tuple(dim.size for dim in listed.shape.dim)
     unknown = listed.shape.unknown_rank
-    if unknown or len(sizes) > RANK_LIMIT or not is_possible(sizes):
+    if unknown or len(sizes) > RANK_LIMIT or not is_possible(sizes, 1):
         raise CorruptCheckpoint(f"{path}: {name} has the impossible shape {list(sizes)}")
     return TensorSpec(name, sizes, dtype)

@@ -15,7 +15,7 @@ from ckpttool.core.shapes import is_possible
 from ckpttool.formats.wire import strict_json
 
 READ = {each.name: each for each in DTYPES if each.itemsize and not each.name.startswith("q")}
-RANK_LIMIT, LARGEST_ITEM = 32, 16
+RANK_LIMIT = 32
 MOST_CHUNKS = 1_000_000
 PACKINGS = ("zstd", "gzip", "zlib", "blosc", "crc32c")
 """The supported codecs, by their names in both versions."""
@@ -210,7 +210,7 @@ def _shape(value: Any) -> Shape:
     listed = isinstance(value, list) and len(value) <= RANK_LIMIT
     if not listed or not all(type(size) is int and size >= 0 for size in value):
         raise ValueError(f"a shape is {str(value)[:60]}")
-    if not is_possible(value, LARGEST_ITEM):
+    if not is_possible(value):
         raise ValueError(f"a shape is {str(value)[:60]}, which is not valid")
     return tuple(value)
 
