@@ -21,7 +21,7 @@ from ckpttool.formats.tensorflow.tied_graph import require_tied
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
 from ckpttool.formats.writing.staging import settle
-from ckpttool.formats.writing.temporary import sweep
+from ckpttool.formats.writing.temporary import is_temporary, sweep
 from ckpttool.graph import files
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
@@ -200,13 +200,20 @@ class Saves:
 
     @property
     def done(self) -> list[Path]:
-        """What the commit of the output removes, as it only serves to resume: all, unless saves were requested."""
-        return [] if self._every else [self.folder]
+        """The folder, if the commit is to remove it: no saves were requested, and it has no other files."""
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        own = all(path.name.endswith(_STATE) or _is_own(path) or is_temporary(path.name) for path in there)
+        return [self.folder] if own and not self._every else []
 
     def end(self) -> None:
         """Delete the save from which the run was resumed, if it was only kept for that; call this before the commit."""
         self._source = None
         self._forget()
+
+    def ended(self) -> None:
+        """Delete what is left of saves that were not requested, after the commit: a folder with other files stays."""
+        if not self._every:
+            self.clear()
 
     def due(self, position: Position) -> bool:
         """Return whether a save is due at a position; saves by epoch are due at the start of an epoch."""
@@ -285,6 +292,14 @@ class Saves:
         wanted |= {kept.prefix for state in left if (kept := _State.read(state).kept)}
         # Also what a killed run was deleting; a graph goes first, since with it best weights count as written.
         for path in sorted(self.folder.glob("*.ckpt.*"), key=lambda path: path.suffix != ".meta"):
-            prefix = f"{path.name.partition('.ckpt.')[0]}.ckpt"
-            if prefix not in wanted and (_STEP.fullmatch(prefix) or _BEST.fullmatch(prefix)):
+            if _prefix_of(path) not in wanted and _is_own(path):
                 path.unlink()
+
+
+def _prefix_of(path: Path) -> str:
+    return f"{path.name.partition('.ckpt.')[0]}.ckpt"
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a file of a checkpoint has the name of a save, or of the best weights."""
+    return (_STEP.fullmatch(_prefix_of(path)) or _BEST.fullmatch(_prefix_of(path))) is not None

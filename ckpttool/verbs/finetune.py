@@ -123,6 +123,7 @@ def finetune(
             if run.history:
                 write_history(place, run.history)
             saves.end()
+    saves.ended()
     return run
 
 

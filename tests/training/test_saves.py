@@ -179,7 +179,12 @@ def test_old_ones_and_what_only_they_kept_are_forgotten(output: Path) -> None:
     again.end()
     assert [path.name[:13] for path in states(output)] == ["step-00000008", "step-00000010"]
     assert (again.done, saves_of(output, None).done) == ([], [folder])
-    again.clear()
+    (folder / "notes.txt").write_text("mine")
+    assert saves_of(output, None).done == []
+    saves_of(output, None).ended()
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    (folder / "notes.txt").unlink()
+    saves_of(output, None).ended()
     assert not folder.exists()
 
 
