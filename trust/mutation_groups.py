@@ -172,7 +172,7 @@ BY_HAND = {
         functions=("_require_hash", "_opened", "_sources", "_is_source", "Script.given", "plan_apply"),
     ),
     "graph-files": Group(
-        ("graph/files.py", "verbs/fold.py"),
+        ("graph/files.py", "graph/parsing.py", "verbs/fold.py"),
         ("graph/test_files.py", "cli/test_fold.py"),
         functions=("save", "require_written", "FoldPlan.write", "FoldPlan.check"),
         imports=TENSORFLOW,

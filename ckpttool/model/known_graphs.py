@@ -7,7 +7,7 @@ from pathlib import Path
 from ckpttool.core.errors import CkptError
 from ckpttool.formats.keras.scheme import is_application
 from ckpttool.formats.writing.system import sync_folder
-from ckpttool.graph.files import find
+from ckpttool.graph.paths import find
 
 GRAPHS = (".meta", ".pb", ".pbtxt", ".keras", ".h5", ".hdf5")
 """The suffixes of files with graphs; other outputs, such as reports and plots, are not recorded."""

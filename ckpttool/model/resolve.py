@@ -21,6 +21,7 @@ from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
+from ckpttool.graph.paths import SAVED_MODEL_NAMES
 
 Talk = Callable[[str], None]
 """A function that receives a note for the user."""
@@ -38,7 +39,7 @@ def resolve(path: str | Path) -> Path:
         CkptError: a server refuses the request, or cannot be reached.
     """
     path = local(path)
-    return path.parent if path.name in files.SAVED_MODEL_NAMES else path
+    return path.parent if path.name in SAVED_MODEL_NAMES else path
 
 
 def open_checkpoint(path: str | Path) -> checkpoint.Checkpoint:
@@ -152,7 +153,7 @@ def graph_path(prefix: Path | None) -> Path | None:
         return prefix
     paths = [prefix / ".meta" if prefix.is_dir() else Path(f"{prefix}.meta")]
     if prefix.name == "variables" and prefix.parent.name == "variables":
-        paths = [*(prefix.parent.parent / name for name in files.SAVED_MODEL_NAMES), *paths]
+        paths = [*(prefix.parent.parent / name for name in SAVED_MODEL_NAMES), *paths]
     return next((path for path in paths if is_file(path)), None)
 
 

@@ -218,3 +218,10 @@ def metas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def graph(metas: Path) -> Callable[[str], Graph]:
     """Load a graph by the name of its builder."""
     return lambda name: load(metas / f"{name}.meta")
+
+
+@pytest.fixture
+def chapter(metas, tmp_path) -> Path:
+    path = tmp_path / "model.ckpt.meta"
+    path.write_bytes((metas / "chapter.meta").read_bytes())
+    return path
