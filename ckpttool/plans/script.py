@@ -108,6 +108,8 @@ class Entry:
         expression, names = re.compile(rf"(?:{text})(?={SEPARATOR}|\Z)", re.DOTALL), list(names)
         matches = [expression.match(quick(expression, name, text)) for name in names]
         found = {tuple(match[group] for group in groups) for match in matches if match}
+        if any(value is None for values in found for value in values):  # a group in one of several alternatives
+            raise PlanError(f"{self.place}: `for` {template!r} matches names without a value of each name in braces")
         if not found:
             raise UnknownName(f"{self.place}: `for` {template!r} matches nothing{suggestion(template, names)}")
         if len(found) > MOST_STEPS:

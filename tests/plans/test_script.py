@@ -69,6 +69,11 @@ def test_a_loop_needs_a_name_of_its_own(template):
         list(Entry({"for": template, "drop": "x"}).unrolled(["layer"], {"known": 1}))
 
 
+def test_a_loop_whose_name_has_no_value_in_an_alternative():
+    with pytest.raises(PlanError, match="matches names without a value of each name in braces"):
+        list(Entry({"for": "layer_{i}|head", "drop": "{i}"}).unrolled(["layer_1/kernel", "head/kernel"], {}))
+
+
 def test_a_loop_that_matches_nothing_has_the_nearest_names():
     with pytest.raises(UnknownName, match="matches nothing; nearest: layer_1"):
         list(Entry({"for": "layr_{i}", "drop": "x"}).unrolled(["layer_1/w"], {}))
