@@ -179,8 +179,13 @@ BY_HAND = {
         slowest=10.0,
     ),
     "saved-state": Group(
-        tuple(f"training/{name}.py" for name in ("run_report", "unfinished", "prediction_files", "saves")),
-        tuple(f"training/test_{name}.py" for name in ("run_report", "unfinished", "prediction_files", "saves")),
+        tuple(
+            f"training/{name}.py" for name in ("run_report", "unfinished", "prediction_files", "save_state", "saves")
+        ),
+        tuple(
+            f"training/test_{name}.py"
+            for name in ("run_report", "unfinished", "prediction_files", "save_state", "saves")
+        ),
         functions=(
             "RunReport.parse",
             "read_part",
@@ -189,7 +194,7 @@ BY_HAND = {
             "_is_begun",
             "_require_same",
             "_write_csv",
-            "_State",
+            "SaveState",
             "asked_before",
         ),
     ),

@@ -24,7 +24,7 @@ from ckpttool.runtime.recipe import AUTO_RATES, OPTIMIZER
 from ckpttool.training.bound import Bound
 from ckpttool.training.options import BATCH_SIZE, Options
 from ckpttool.training.run_report import rule_before
-from ckpttool.training.saves import is_before_draws
+from ckpttool.training.save_state import is_before_draws
 
 _EXAMPLE = "outputs=3, .*=20"
 FEW_ROWS = 5000

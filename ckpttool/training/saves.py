@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, PlanError
-from ckpttool.core.json_records import made_of
+from ckpttool.core.errors import ExistingOutput, PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow.tied_graph import require_tied
 from ckpttool.formats.wire import checked_json
@@ -29,49 +28,11 @@ from ckpttool.lineage.output import staged_output
 from ckpttool.model.families import CheckpointWriter
 from ckpttool.model.model import write_model
 from ckpttool.training.run import Epoch, Position
-from ckpttool.training.run_report import require_options, rule_before
+from ckpttool.training.save_interval import Every
+from ckpttool.training.save_state import BEST, KeptState, SaveState, as_asked_now
 
 _STATE = ".state.json"
-_BEST = re.compile(r"best-\d{4,}\.ckpt")
 _STEP = re.compile(r"step-\d{8,}\.ckpt")
-_EVERY = re.compile(r"(?P<count>\d+) *(?P<unit>steps?|epochs?|min(ute)?s?)")
-MINUTE = 60.0
-
-
-@dataclass(frozen=True)
-class Every:
-    """The interval between saves: `count` steps, epochs or minutes."""
-
-    count: int
-    unit: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Every":
-        """Parse `500 steps`, `2 epochs` or `10 min`.
-
-        >>> Every.parse("10 min"), Every.parse("1epoch")
-        (Every(count=10, unit='minutes'), Every(count=1, unit='epochs'))
-
-        Raises:
-            PlanError: the text has another form.
-        """
-        match = _EVERY.fullmatch(text.strip())
-        if match is None or not int(match["count"]):
-            raise PlanError(f"`save_every` {text!r}: expected such as '500 steps', '1 epoch' or '10 min'")
-        units = {"s": "steps", "e": "epochs", "m": "minutes"}
-        return cls(int(match["count"]), units[match["unit"][0]])
-
-    def is_due(self, position: Position, seconds: float) -> bool:
-        """Return whether a save is due at a position, `seconds` after the last one."""
-        if self.unit == "minutes":
-            return seconds >= self.count * MINUTE
-        if self.unit == "epochs":
-            return position.batch == 0 and (position.epoch - 1) % self.count == 0
-        return position.step % self.count == 0
-
-    def steps_left(self, step: int) -> int | None:
-        """Return the number of steps until the next save; None if the interval is not in steps."""
-        return self.count - step % self.count if self.unit == "steps" else None
 
 
 @dataclass(frozen=True)
@@ -82,47 +43,6 @@ class KeptWeights:
     graph: Graph
     tensors: Mapping[str, Tensor]
     frozen: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _KeptState:
-    """The kept weights in a state: the prefix in the folder of the saves, the epoch, the frozen weights."""
-
-    prefix: str
-    epoch: Epoch
-    frozen: list[str]
-
-
-@dataclass(frozen=True)
-class _State:
-    """The content of a state: the position, the kept weights, and the initial options of the run."""
-
-    position: Position
-    kept: _KeptState | None
-    asked: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> "_State":
-        """Read the state of a save.
-
-        Raises:
-            CorruptCheckpoint: it is damaged, or a field is missing or has a value that no run has.
-        """
-        try:
-            return cls._of(checked_json.loads(path.read_bytes(), is_required=False))
-        except ValueError as error:
-            raise CorruptCheckpoint(f"{path} is damaged: {error}; delete it to resume from an older save") from error
-
-    @classmethod
-    def _of(cls, facts: Mapping[str, Any]) -> "_State":
-        state = made_of(cls, facts)
-        require_options(state.asked)
-        Position.from_json(facts["position"])
-        if (state.kept is None) == bool(state.position.history):
-            raise ValueError("its kept weights are not of its history")
-        if state.kept is not None and not _BEST.fullmatch(state.kept.prefix):
-            raise ValueError(f"its kept weights are said to be in {state.kept.prefix}")
-        return state
 
 
 @dataclass(frozen=True)
@@ -151,17 +71,7 @@ def asked_before(output: str | Path) -> Mapping[str, Any] | None:
         CorruptCheckpoint: the save is damaged.
     """
     states = _states(_folder(output))
-    return _State.read(states[-1]).asked if states else None
-
-
-def is_before_draws(asked: Mapping[str, Any]) -> bool:
-    """Return whether a run was started by a version that did not draw validation rows at random."""
-    return "group" not in asked
-
-
-def as_asked_now(asked: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options of an old run in today's form."""
-    return {**asked, "valid": rule_before(asked.get("valid")), "group": None} if is_before_draws(asked) else asked
+    return SaveState.read(states[-1]).asked if states else None
 
 
 def _folder(output: str | Path) -> Path:
@@ -247,7 +157,7 @@ class Saves:
         states = _states(self.folder)
         if not states:
             return None
-        state = _State.read(states[-1])
+        state = SaveState.read(states[-1])
         prefix = self.folder / f"{states[-1].name.removesuffix(_STATE)}.ckpt"
         asked = as_asked_now(state.asked)
         self.last = self._source = prefix
@@ -269,7 +179,7 @@ class Saves:
             write_model(kept.graph, kept.tensors, prefix, overwrite=True)
         return {"prefix": prefix.name, "epoch": asdict(kept.epoch), "frozen": list(kept.frozen)}
 
-    def _read_kept(self, state: _KeptState | None) -> KeptWeights | None:
+    def _read_kept(self, state: KeptState | None) -> KeptWeights | None:
         if state is None:
             return None
         prefix = self.folder / state.prefix
@@ -289,7 +199,7 @@ class Saves:
             state.unlink()
         left = [state for state in states if state not in old]
         wanted = {f"{state.name.removesuffix(_STATE)}.ckpt" for state in left}
-        wanted |= {kept.prefix for state in left if (kept := _State.read(state).kept)}
+        wanted |= {kept.prefix for state in left if (kept := SaveState.read(state).kept)}
         # Also what a killed run was deleting; a graph goes first, since with it best weights count as written.
         for path in sorted(self.folder.glob("*.ckpt.*"), key=lambda path: path.suffix != ".meta"):
             if _prefix_of(path) not in wanted and _is_own(path):
@@ -302,4 +212,4 @@ def _prefix_of(path: Path) -> str:
 
 def _is_own(path: Path) -> bool:
     """Return whether a file of a checkpoint has the name of a save, or of the best weights."""
-    return (_STEP.fullmatch(_prefix_of(path)) or _BEST.fullmatch(_prefix_of(path))) is not None
+    return (_STEP.fullmatch(_prefix_of(path)) or BEST.fullmatch(_prefix_of(path))) is not None

@@ -37,7 +37,8 @@ from ckpttool.training.pseudo_labels import LabelledRows
 from ckpttool.training.relative_rates import with_found_rates
 from ckpttool.training.run import Position, Run, best_of
 from ckpttool.training.run_report import RunReport, report_path, write_report
-from ckpttool.training.saves import Every, KeptWeights, Saves, asked_before, refuse_saves
+from ckpttool.training.save_interval import Every
+from ckpttool.training.saves import KeptWeights, Saves, asked_before, refuse_saves
 from ckpttool.training.teaching import fingerprint_of, with_teacher
 from ckpttool.training.trainer import Trainer
 
