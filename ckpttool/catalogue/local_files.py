@@ -9,7 +9,7 @@ from pathlib import Path
 from ckpttool.catalogue.names import is_entry
 from ckpttool.core.errors import CkptError, MissingDependency
 from ckpttool.formats import registry
-from ckpttool.remote import servers, sparse_files
+from ckpttool.remote import server_errors, servers, sparse_files
 from ckpttool.remote.paths import is_url, path_of, url_of
 
 MOST_NAMED = 1000
@@ -70,7 +70,7 @@ def _put_by_name(path: Path) -> None:
     """Create the files that a server has among the names that the path may refer to, as a file or as a folder.
 
     Raises:
-        CkptError: there are none, and the server refused a request.
+        CkptError: there are none, and the server refused a request; or one failed, and the file may exist.
     """
     formats, refusals = list(registry.every()), list[CkptError]()
     if _put_each([path, *(beside for each in formats for beside in each.files_beside(path))], refusals):
@@ -87,9 +87,13 @@ def _put_by_name(path: Path) -> None:
 
 
 def _put_each(paths: list[Path], refusals: list[CkptError]) -> bool:
-    """Create the files that exist, and return whether any does; errors are appended to `refusals`.
+    """Create the files that exist, and return whether any does; refusals are appended to `refusals`.
 
-    A server that forbids listings also refuses requests of missing files.
+    A server that forbids listings also refuses requests of missing files. After any other error a file may exist: a
+    model without its graph would be another model.
+
+    Raises:
+        CkptError: a request failed for another reason.
     """
     any_there = False
     for path in dict.fromkeys(paths):
@@ -98,5 +102,7 @@ def _put_each(paths: list[Path], refusals: list[CkptError]) -> bool:
         except MissingDependency:
             raise
         except CkptError as error:
+            if not server_errors.is_refusal(error):
+                raise
             refusals.append(error)
     return any_there

@@ -22,6 +22,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
 from ckpttool.graph.paths import SAVED_MODEL_NAMES
+from ckpttool.remote.paths import is_remote
 
 Talk = Callable[[str], None]
 """A function that receives a note for the user."""
@@ -102,7 +103,7 @@ def checkpoint_beside(path: Path) -> checkpoint.Checkpoint:
     except MissingFile:
         return checkpoint.Checkpoint.of({})
     except CkptError:
-        if path.is_file() and path.suffix in GRAPH_SUFFIXES:
+        if path.is_file() and path.suffix in GRAPH_SUFFIXES and not is_remote(path):
             return checkpoint.Checkpoint.of({})
         raise
 

@@ -18,6 +18,8 @@ PACKAGES = {
     "hf": "huggingface_hub",
 }
 """The packages that fsspec requires, by scheme."""
+TEMPORARY = (408, 425, 429)
+"""HTTP status codes of refusals that do not concern the requested file."""
 BUSY = (429, 503)
 """HTTP status codes whose answers may have a Retry-After header."""
 SECONDS: float = 60
@@ -52,6 +54,14 @@ def waiting(status: int, headers: Mapping[str, str]) -> int | None:
     """Return the Retry-After seconds of an answer that reports too many requests, else None."""
     text = headers.get("Retry-After", "")
     return int(text) if status in BUSY and re.fullmatch(r"\d{1,6}", text, re.ASCII) else None
+
+
+def is_refusal(error: CkptError) -> bool:
+    """Return whether a server's answer was that a file may not be read, rather than that it could not answer."""
+    cause = error.__cause__
+    status = getattr(cause, "status", None)
+    denied = isinstance(status, int) and 400 <= status < 500 and status not in TEMPORARY
+    return denied or isinstance(cause, PermissionError)
 
 
 def _reason(error: Exception) -> str:

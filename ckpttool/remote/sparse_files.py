@@ -187,7 +187,8 @@ def refreshed(path: Path) -> SparseFile | None:
     remote = servers.metadata(url) if servers.lists(url) else web.metadata(url)
     if remote is None:
         _known.pop(path, None)
-        path.unlink(missing_ok=True)
+        if not path.is_dir():  # which stands for a folder that the server has
+            path.unlink(missing_ok=True)
     return put(path, remote) if remote else None
 
 

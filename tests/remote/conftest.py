@@ -23,7 +23,8 @@ WEIGHTS = {
 class Web(ThreadingHTTPServer):
     """Serves a folder; without `ranges` it ignores requests for parts; `status` is its answer to all.
 
-    It is `busy` as often as that list has delays in seconds, and redirects to what has `moved`.
+    It is `busy` as often as that list has delays in seconds, redirects to what has `moved`, and fails `failing`, the
+    numbers of requests.
     """
 
     daemon_threads = True
@@ -41,6 +42,7 @@ class Web(ThreadingHTTPServer):
         self.given: dict[str, int] = {}
         self.busy: list[str] = []
         self.moved: dict[str, str] = {}
+        self.asked, self.failing = 0, range(0)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore errors when a client has disconnected, which it does after reading only the start of an answer."""
@@ -68,6 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._nothing(429, "Retry-After", self.server.busy.pop())
         if place := self.server.moved.get(self._name()):
             return self._nothing(302, "Location", place)
+        self.server.asked += 1
+        if self.server.asked in self.server.failing:
+            return self._nothing(503, "X-Why", "maintenance")
         file = self.server.folder / self._name().partition("?")[0]
         status = self.server.status if file.is_file() or self.server.status != 200 else 404
         if status != 200:
@@ -96,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         return b""
 
     def _name(self) -> str:
-        return self.path.split("/", 2)[2]
+        return self.path.partition("/")[2].partition("/")[2]
 
     def log_message(self, *arguments: Any) -> None:
         """Do not log."""

@@ -340,3 +340,30 @@ def test_an_error_in_python_names_the_url_too(web, name):
     with pytest.raises(CkptError, match=rf"^{re.escape(web.url(name))}") as error:
         checkpoint.open(web.url(name))
     assert "ckpttool-tmp" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [MODEL, f"{MODEL}.meta", "bundles/object.ckpt"])
+def test_a_server_that_fails_for_a_moment_does_not_give_another_model(web, name):
+    def layers(url):
+        return ckpttool.layers(url), [*checkpoint.open(url)] if not url.endswith(".meta") else []
+
+    served, first, refused = web.folder, 1, 0
+    shutil.copytree(FIXTURES / Path(name).parent, served, dirs_exist_ok=True)
+    truth = layers(str(FIXTURES / name))
+    while web.asked >= first - 1:
+        web.reset(served)  # with other URLs, from which nothing has been read
+        web.failing = range(first, first + 2)  # a failed HEAD is followed by a GET
+        try:
+            assert layers(web.url(Path(name).name)) == truth
+        except CkptError as error:
+            assert "the server answers 503" in str(error)
+            refused += 1
+        first += 1
+    assert refused > 4
+
+
+def test_a_folder_is_opened_twice(web):
+    for each in FIXTURES.glob(f"{MODEL}.*"):
+        shutil.copy(each, web.folder)
+    (web.folder / "checkpoint").write_text(f'model_checkpoint_path: "{MODEL}"')
+    assert [*checkpoint.open(web.url(""))] == [*checkpoint.open(web.url(""))]

@@ -18,18 +18,21 @@ from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT
 from ckpttool.formats.tensorflow.object_graph import graph_of, path_of
 from ckpttool.formats.tensorflow.prefix import BundleFiles, prefix_of
 from ckpttool.formats.wire.table import SortedTable
+from ckpttool.remote.paths import is_remote
 
 
 class ObjectTensors(BundleTensors):
     """The tensors of an object checkpoint, in the order of their names."""
 
     def __init__(self, files: BundleFiles) -> None:
-        """Read the object graph; if that fails, tensors are named by their paths and can still be inspected."""
+        """Read the object graph; if a local one is damaged, tensors are named by their paths and can be inspected."""
         super().__init__(files)
         try:
             objects = graph_of(self, files.prefix)
             known, state = objects.names(), objects.state_keys()
         except CkptError:
+            if is_remote(files.prefix):  # whose next answer may be another one: names must not depend on that
+                raise
             known, state = {}, set()
         kind = kinds(list(self.entries))
         entries, self.entries = self.entries, {}
@@ -66,6 +69,8 @@ class ObjectCheckpoint(Format):
         try:
             return is_file(index) and SortedTable(index).get(OBJECT_GRAPH.encode()) is not None
         except CkptError:
+            if is_remote(path):
+                raise
             return False  # the reader of bundles reports the error
 
     def open(self, path: Path) -> ObjectTensors:
