@@ -15,6 +15,7 @@ from ckpttool.core.dtypes import BY_NAME, STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.reading import limits
+from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.tflite import values
 from ckpttool.formats.tflite.format import Tflite
 from ckpttool.verbs.convert import plan_convert
@@ -120,11 +121,47 @@ def test_what_is_not_read_is_left_out_and_named(tmp_path):
     )
 
 
-@pytest.mark.parametrize("raw", [b"\2\0\0\0", b"\1\0\0\0\x0c\0\0\0\x40\0\0\0ab", b"\1\0\0\0\x0c\0\0\0\x0b\0\0\0ab"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\2\0\0\0",
+        b"\1\0\0\0" + bytes(7),
+        b"\1\0\0\0\x0b\0\0\0\x0e\0\0\0ab",
+        b"\1\0\0\0\x0c\0\0\0\x40\0\0\0ab",
+        b"\1\0\0\0\x0c\0\0\0\x0b\0\0\0ab",
+    ],
+)
 def test_texts_that_lost_their_places_are_damaged(tmp_path, raw):
     (tmp_path / "a.tflite").write_bytes(packed(model([tensor("t", (1,), 5, 1)], [buffer(raw)])))
     with pytest.raises(CorruptCheckpoint, match=r"t has . texts in"):
         checkpoint.open(tmp_path / "a.tflite")["t"].read()
+
+
+def test_codes_of_a_scalar_and_texts_without_a_letter_are_read(tmp_path):
+    listed = [tensor("w", (), INT8, 1, (0.5,), (3,)), tensor("t", (2,), 5, 2)]
+    raw = b"\2\0\0\0\x10\0\0\0\x10\0\0\0\x11\0\0\0a"
+    (tmp_path / "a.tflite").write_bytes(packed(model(listed, [buffer(b"\7"), buffer(raw)])))
+    opened = checkpoint.open(tmp_path / "a.tflite")
+    assert (float(opened["w"].read()), opened["t"].read().tolist()) == (2.0, [b"", b"a"])
+
+
+def test_codes_and_texts_of_a_file_that_changes_are_not_given(tmp_path, monkeypatch):
+    path, stream = tmp_path / "a.tflite", CheckpointFile.stream
+    raw = b"\1\0\0\0\x0c\0\0\0\x0d\0\0\0a"
+    content = packed(
+        model([tensor("w", (), INT8, 1, (0.5,), (3,)), tensor("t", (1,), 5, 2)], [buffer(b"\7"), buffer(raw)])
+    )
+
+    def read_and_change(self, *where):
+        yield from stream(self, *where)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(CheckpointFile, "stream", read_and_change)
+    for name in ("w", "t"):
+        path.write_bytes(content)
+        opened = checkpoint.open(path)
+        with pytest.raises(CorruptCheckpoint, match=r"a\.tflite changed while it was read"):
+            opened[name].read()
 
 
 def test_kernels_go_to_keras_as_they_lie_there(tmp_path):

@@ -40,14 +40,15 @@ def test_what_is_cut_off_within_what_is_read_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "tensors, buffers, message",
     [
-        ([tensor("w", (3,), 0, 9)], [DATA], "to buffer 9, but there are 2"),
+        ([tensor("w", (3,), 0, 2)], [DATA], "to buffer 2, but there are 2"),
         ([tensor("w", (4,), 0, 1)], [DATA], r"w is declared as float32 \[4\], 16 bytes, but 12 are there"),
         ([tensor("w", (-3,), 0, 1)], [DATA], "impossible shape"),
         ([tensor("w", (2**31 - 1,) * 3, 0, 1)], [DATA], "impossible shape"),
         ([tensor("w", (0,) * 40, 0, 1)], [b""], "impossible shape"),
         ([tensor("w" * 70_000, (3,), 0, 1)], [DATA], "the text at byte .* has 70000 bytes"),
         ([tensor("w", (3, 4), 9, 1, (1, 2), (0,))], [DATA], r"w has 2 scales for axis 0 of \[3, 4\]"),
-        ([tensor("w", (3, 4), 9, 1, (1, 2, 3), (0,), -1)], [DATA], "3 scales for axis -1"),
+        ([tensor("w", (3, 4), 9, 1, (1, 2, 3, 4), (0,), -1)], [DATA], "4 scales for axis -1"),
+        ([tensor("w", (3, 4), 9, 1, (1, 2), (0,), 2)], [DATA], "2 scales for axis 2"),
         ([tensor("w", (3, 4), 9, 1, (1, 2, 3), (0, 1))], [DATA], "w has 2 zero points for 3 scales"),
     ],
 )
@@ -75,9 +76,9 @@ def test_lists_are_limited_in_length(tmp_path, monkeypatch):
 
 
 def test_a_list_of_several_pages_is_read(tmp_path):
-    scales = np.arange(1, 20_001, dtype=np.float32)
-    listed = tensor("w", (20_000,), 9, 1, scales, [0])
-    read = opened(tmp_path, packed(model([listed], [buffer(np.ones(20_000, np.int8).tobytes())])))["w"].read()
+    scales = np.arange(1, 40_001, dtype=np.float32)
+    listed = tensor("w", (40_000,), 9, 1, scales, [0])
+    read = opened(tmp_path, packed(model([listed], [buffer(np.ones(40_000, np.int8).tobytes())])))["w"].read()
     np.testing.assert_array_equal(read, scales)
 
 
@@ -104,6 +105,28 @@ def test_numbers_within_others_are_refused(tmp_path):
     content = packed(model([tensor("w", (3,), 0, 1), tensor("v", (3,), 0, 2)], [first, second]))
     with pytest.raises(CorruptCheckpoint, match="v begins at byte 408, within w"):
         opened(tmp_path, content.ljust(500, b"\0"))
+
+
+def test_numbers_beside_others_are_read(tmp_path):
+    first, second = buffer(), buffer()
+    first.offset, first.size, second.offset, second.size = 400, 12, 412, 12
+    content = packed(model([tensor("w", (3,), 0, 1), tensor("v", (3,), 0, 2)], [first, second])).ljust(400, b"\0")
+    ckpt = opened(tmp_path, content + 2 * DATA)
+    assert ckpt["w"].read().tolist() == ckpt["v"].read().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_offsets_below_two_mean_that_a_buffer_is_in_the_tables(tmp_path, offset):
+    placed = buffer(b"abc")
+    placed.offset, placed.size = offset, 3
+    content = packed(model([tensor("w", (3,), 3, 1)], [placed]))
+    assert bytes(opened(tmp_path, content)["w"].read()) == (content[2:5] if offset == 2 else b"abc")
+
+
+def test_a_tensor_of_the_first_buffer_is_computed_whatever_is_in_it(tmp_path):
+    made = model([tensor("w", (3,), 0, 1), tensor("x", (3,), 0, 0)], [buffer(DATA)])
+    made.buffers[0] = buffer(DATA)
+    assert list(opened(tmp_path, packed(made))) == ["w"]
 
 
 def test_numbers_behind_the_tables_are_read_and_must_be_in_the_file(tmp_path):
