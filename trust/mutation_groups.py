@@ -38,7 +38,9 @@ PACKAGES = {
     "safetensors": Group(("formats/ties.py",), ("surgery/test_salvage.py",)),
     "wire": Group(tests=("formats/tensorflow/test_bundle_bounds.py", "formats/tensorflow/test_bundle_damage.py")),
     "writing": Group(
-        tests=tuple(f"formats/test_{name}.py" for name in ("files", "staging", "temporary", "faults")),
+        tests=tuple(
+            f"formats/test_{name}.py" for name in ("attributes", "files", "staging", "system", "temporary", "faults")
+        ),
     ),
     "keras": Group(imports=TENSORFLOW, slowest=15.0),
     "pytorch": Group(tests=("scanning/test_files.py",), imports=("torch",)),

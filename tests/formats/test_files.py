@@ -12,8 +12,16 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, FormatError, MissingFile
-from ckpttool.formats.writing.files import copy_tree, refuse_existing, replacing, replacing_folder
+from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
+from ckpttool.formats.writing import files
+from ckpttool.formats.writing.files import (
+    copy_tree,
+    refuse_existing,
+    refuse_existing_folder,
+    replacing,
+    replacing_folder,
+    temporary_folder,
+)
 
 
 @pytest.fixture
@@ -135,3 +143,111 @@ def test_a_disk_that_is_full_when_a_file_is_flushed_is_named_by_the_output(tmp_p
     with pytest.raises(OSError, match="No space left on device") as caught, replacing(tmp_path / "x") as file:
         file.write(b"new")
     assert caught.value.filename == str(tmp_path if is_folder else tmp_path / "x")
+
+
+def contents(folder):
+    """Return the texts of a folder's files, hidden ones too, by path."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text() for path in found}
+
+
+def test_what_no_file_can_replace_is_no_output(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, why in {
+        tmp_path / "folder": "folder is a folder: it cannot be written as a file",
+        tmp_path / "pipe": "pipe is a pipe, which no file can replace",
+        tmp_path / "pipe.index": "pipe is a pipe, which no file can replace",
+        "/dev/null": "/dev/null is a device, which no file can replace: specify the name of a new file",
+        "/dev/null.meta": "/dev/null is a device",
+        "http://127.0.0.1/x": "http",
+    }.items():
+        for overwrite in (False, True):
+            with pytest.raises(CkptError, match=why):
+                refuse_existing([tmp_path / "new", tmp_path / name], overwrite)
+    refuse_existing([tmp_path / "pipe.npz"], overwrite=False)
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_file_that_is_there_is_replaced_only_if_that_is_wanted(tmp_path, is_link):
+    (tmp_path / "x").symlink_to("nowhere") if is_link else (tmp_path / "x").touch()
+    with pytest.raises(ExistingOutput, match="x exists already; `overwrite` replaces it"):
+        refuse_existing([tmp_path / "x"], overwrite=False)
+    refuse_existing([tmp_path / "x"], overwrite=True)
+
+
+def test_only_a_folder_of_the_same_kind_or_an_empty_one_is_replaced(tmp_path):
+    def is_ours(folder):
+        return (folder / "mark").exists()
+
+    for name in ("ours", "empty", "others", "target"):
+        (tmp_path / name).mkdir()
+    for name in ("ours/mark", "others/letter", "target/mark", "file"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    refuse_existing_folder(tmp_path / "new", False, is_ours)
+    for name in ("ours", "empty", "others", "link", "dangling", "file"):
+        with pytest.raises(ExistingOutput, match=f"{name} exists already; `overwrite` replaces it"):
+            refuse_existing_folder(tmp_path / name, False, is_ours)
+    for name in ("ours", "empty"):
+        refuse_existing_folder(tmp_path / name, True, is_ours)
+    for name in ("others", "link", "dangling", "file"):
+        with pytest.raises(CkptError, match=f"{name} is not a folder of this kind, and is not replaced"):
+            refuse_existing_folder(tmp_path / name, True, is_ours)
+    with pytest.raises(MissingFile, match="does not exist; `mkdir -p"):
+        refuse_existing_folder(tmp_path / "none/new", True, is_ours)
+    with pytest.raises(CkptError, match="http"):
+        refuse_existing_folder(type(tmp_path)("http://127.0.0.1/x"), True, is_ours)
+
+
+def test_a_check_that_fails_leaves_the_old_file_and_sees_all_of_the_new_one(tmp_path):
+    (tmp_path / "x").write_text("old")
+
+    def refuse(new):
+        assert new.read_text() == "new"
+        raise CkptError("no")
+
+    with pytest.raises(CkptError, match="no"), replacing(tmp_path / "x", refuse) as file:
+        file.write(b"new")
+    assert contents(tmp_path) == {"x": "old"}
+    with replacing(tmp_path / "x", lambda new: None, durable=False) as file:
+        file.write(b"new")
+    assert contents(tmp_path) == {"x": "new"}
+
+
+def test_a_temporary_folder_is_its_users_alone_and_goes_with_its_block(tmp_path):
+    for error in (None, ValueError):
+        try:
+            with temporary_folder(tmp_path / "x") as folder:
+                assert S_IMODE(folder.stat().st_mode) == 0o700
+                assert folder.parent == tmp_path
+                (folder / "below").mkdir()
+                if error:
+                    raise error
+        except ValueError:
+            pass
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_where_folders_cannot_be_exchanged_the_old_one_is_moved_first(tmp_path, monkeypatch):
+    def write(text):
+        with replacing_folder(tmp_path / "out") as folder:
+            (folder / "graph").write_text(text)
+
+    monkeypatch.setattr(files, "exchange", lambda new, old: False)
+    for text in ("old", "new"):
+        write(text)
+    assert contents(tmp_path) == {"out/graph": "new"}
+    rename = type(tmp_path).rename
+
+    def fails(path, target):
+        if path.suffix == ".tmp":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(path, target)
+
+    monkeypatch.setattr(type(tmp_path), "rename", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        write("newer")
+    assert contents(tmp_path) == {"out/graph": "new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
