@@ -175,7 +175,12 @@ BY_HAND = {
     ),
     "graph-files": Group(
         ("graph/files.py", "graph/parsing.py", "verbs/fold.py"),
-        ("graph/test_files.py", "cli/test_fold.py"),
+        (
+            "graph/test_files.py",
+            "cli/test_fold.py",
+            "lineage/test_provenance.py",
+            "formats/tensorflow/test_tied_graph.py",
+        ),
         functions=("save", "require_written", "FoldPlan.write", "FoldPlan.check"),
         imports=TENSORFLOW,
         slowest=10.0,

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
+from ckpttool.graph import files
+
 Kind = tuple[bool, bool]
 """Properties of a network: whether its variables are resources, whether its conditionals and loops are functional."""
 
@@ -36,6 +39,19 @@ def test_the_chapters_network_is_folded(shell: Any, model: Path, computed: Any, 
     x = np.random.default_rng(0).normal(size=(4, 784)).astype(np.float32)
     expected = computed(model, "dnn/outputs/BiasAdd:0", {"X:0": x})
     np.testing.assert_allclose(run(out, "dnn/outputs/BiasAdd:0", {"X:0": x}), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_graph_is_read_back_and_says_which_command_wrote_it(
+    shell: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "frozen.pb"
+    shell.run("fold", model, "--outputs", "dnn/outputs/BiasAdd", "-o", out)
+    assert [record["command"] for record in shell.json("log", out)["records"]][-1] == "fold"
+    old, write = out.read_bytes(), files.write
+    monkeypatch.setattr(files, "write", lambda graph, path: write(GraphDef(node=graph.node[1:]), path))
+    result = shell.run("fold", model, "--outputs", "dnn/outputs/BiasAdd", "-o", out, "--overwrite", exit_code=2)
+    assert result.stderr.endswith("frozen.pb: the graph reads back differently than it was written\n")
+    assert out.read_bytes() == old
 
 
 @pytest.mark.parametrize("kind", [(False, False), (True, False), (True, True)])

@@ -1,6 +1,7 @@
 import pytest
 
-from ckpttool.core.errors import ExistingOutput
+from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput
+from ckpttool.graph import files
 from ckpttool.graph.core import Graph
 from ckpttool.graph.files import load, save
 
@@ -33,3 +34,15 @@ def test_fields_that_this_tool_does_not_know_are_kept(tmp_path, metas):
 
     assert b"\xba\x3e\x03abc" in (tmp_path / "again.meta").read_bytes()
     assert isinstance(load(tmp_path / "again.meta"), Graph)
+
+
+def test_a_graph_that_reads_back_differently_is_not_written(graph, tmp_path, monkeypatch):
+    save(graph("chapter"), tmp_path / "a.meta")
+    write = files.write
+    monkeypatch.setattr(files, "write", lambda _, path: write(graph("chapter").meta, path))
+
+    with pytest.raises(CorruptCheckpoint, match=r"a\.meta: the graph reads back differently than it was written"):
+        save(graph("adam"), tmp_path / "a.meta", overwrite=True)
+
+    assert load(tmp_path / "a.meta").meta == graph("chapter").meta
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.meta", "a.meta.lineage.json"]
