@@ -2,10 +2,14 @@
 
 Components are separated by `/`, and after the last `/` also by dots: `state_dict_ema/features.0.weight` is in the
 scopes `state_dict_ema`, `state_dict_ema/features` and `state_dict_ema/features.0`, because a state dict of PyTorch is a
-tree of its own. A dot before a `/` separates nothing: `v1.0/fc/kernel` is in `v1.0`, and not in `v1`.
+tree of its own. A dot before a `/` separates nothing: `v1.0/fc/kernel` is in `v1.0`, and not in `v1`. Names in damaged
+or hostile files may be of any length and depth, so only a bounded number of scopes is counted.
 """
 
 from collections.abc import Collection, Iterable
+
+DEEPEST, FARTHEST = 100, 1000
+"""The number of scopes above a name, and the number of its characters, after which no separator counts."""
 
 
 def scopes_above(name: str) -> list[str]:
@@ -29,7 +33,8 @@ def components(name: str) -> list[str]:
 
 def _ends(name: str) -> list[int]:
     last = name.rfind("/") + 1
-    return [at for at, sign in enumerate(name) if sign == "/" or (sign == "." and at > last)]
+    ends = [at for at, sign in enumerate(name[:FARTHEST]) if sign == "/" or (sign == "." and at > last)]
+    return ends[:DEEPEST]
 
 
 def layer_of(name: str) -> str:

@@ -9,12 +9,16 @@ Spelling = tuple[frozenset[str], ...]
 """Names of equal length: the possible characters at each position."""
 Components = Sequence[str]
 """The components of a name; all but the first start with the separator before them."""
+LONGEST_NAME = 1000
+FOLDED_LIMIT = 4_000_000
+"""The maximum sum of the squared lengths of components that are compared with each other, for a second of work."""
 
 
 def shortest_pattern(names: Iterable[str], others: Iterable[str] = ()) -> str:
     """Return a short pattern that matches names and none of the others.
 
     A scope whose names are all wanted stands for them; names that differ in one character share a character class.
+    Names are listed as they are if one is longer than `LONGEST_NAME`, and components if they exceed `FOLDED_LIMIT`.
 
     >>> shortest_pattern(["hidden1/kernel", "hidden1/bias", "hidden2/kernel", "outputs/kernel"])
     'hidden[12]|outputs'
@@ -23,6 +27,9 @@ def shortest_pattern(names: Iterable[str], others: Iterable[str] = ()) -> str:
     >>> shortest_pattern([f"net/block{block}/{layer}" for block in range(5) for layer in "ab"], others=["net/block4/c"])
     'net/(block[0-3]|block4/[ab])'
     """
+    names = list(names)
+    if max(map(len, names), default=0) > LONGEST_NAME:
+        return "|".join(map(_literal, names))
     wanted, unwanted = ([components(name) for name in some] for some in (names, others))
     return "|".join(_alternatives(wanted, unwanted))
 
@@ -58,16 +65,25 @@ def _one_of(alternatives: Sequence[str]) -> str:
     return alternatives[0] if len(alternatives) == 1 else f"({'|'.join(alternatives)})"
 
 
-def _folded(names: Iterable[str]) -> list[str]:
+def _folded(names: Sequence[str]) -> list[str]:
     """Return patterns for single components: `dense`, `dense_1` and `dense_2` become `dense(_[12])?`."""
+    if sum(len(name) ** 2 for name in names) > FOLDED_LIMIT:
+        return [_literal(name) for name in names]
     spellings: list[Spelling] = [tuple(frozenset(character) for character in name) for name in names]
     while (fewer := _with_classes(spellings)) != spellings:
         spellings = fewer
-    texts = ["".join(map(_class, spelling)) for spelling in spellings]
-    stems = {text for text in texts if any(other.startswith(f"{text}_") for other in texts)}
-    endings = {stem: [text.removeprefix(stem) for text in texts if text.startswith(f"{stem}_")] for stem in stems}
+    texts = dict.fromkeys("".join(map(_class, spelling)) for spelling in spellings)
+    endings: dict[str, list[str]] = {}
+    for text in texts:
+        for stem in (text[:at] for at, character in enumerate(text) if character == "_"):
+            if stem in texts:
+                endings.setdefault(stem, []).append(text.removeprefix(stem))
     taken = {stem + ending for stem, several in endings.items() for ending in several}
-    return [f"{text}({'|'.join(endings[text])})?" if text in stems else text for text in texts if text not in taken]
+    return [f"{text}({'|'.join(endings[text])})?" if text in endings else text for text in texts if text not in taken]
+
+
+def _literal(name: str) -> str:
+    return "".join(_class(frozenset(character)) for character in name)
 
 
 def _with_classes(spellings: list[Spelling]) -> list[Spelling]:

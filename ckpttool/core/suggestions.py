@@ -7,6 +7,8 @@ from ckpttool.core.names import scopes_above
 
 MOST_SUGGESTED = 10
 """The number of unknown names in a list for which the nearest names are suggested."""
+LONGEST_WANTED = 1000
+"""The maximum length of an unknown name that is compared with known ones."""
 
 
 class Suggestions:
@@ -49,6 +51,8 @@ def near_names(wanted: str, names: Collection[str], most: int, similarity: float
     >>> near_names("hiden1", ["hidden1", "outputs"], 3)
     ['hidden1']
     """
+    if len(wanted) > LONGEST_WANTED:
+        return []
     import difflib  # slow to import, and only errors have suggestions
 
     return difflib.get_close_matches(wanted, names, n=most, cutoff=similarity)

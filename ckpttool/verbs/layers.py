@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
-from ckpttool.core.names import scopes_above
+from ckpttool.core.names import components
 from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.formats.keras.files import is_keras_file, is_whole_model
 from ckpttool.formats.keras.scheme import is_application
@@ -69,7 +69,7 @@ def layer_patterns(rows: Sequence[dict[str, Any]]) -> list[str]:
     >>> layer_patterns(rows)
     ['hidden[12]|outputs', 'hidden[12]']
     """
-    layers = [scopes_above(row["name"]) for row in rows]
+    layers = [components(row["name"]) for row in rows]
     depth = max(map(len, layers), default=1)
     while depth > 1 and len({tuple(layer[:depth]) for layer in layers}) > PASTED:
         depth -= 1

@@ -1,8 +1,8 @@
-"""The layer of a name."""
+"""The layer of a name, and its scopes."""
 
 import pytest
 
-from ckpttool.core.names import layer_of
+from ckpttool.core.names import components, layer_of, scopes_above
 
 
 @pytest.mark.parametrize(
@@ -10,3 +10,10 @@ from ckpttool.core.names import layer_of
 )
 def test_a_layer_is_the_scope_of_a_variable(name: str, layer: str) -> None:
     assert layer_of(name) == layer
+
+
+@pytest.mark.parametrize("name", ["a/" * 100_000 + "w", "a" * 100_000 + "/w", "." * 100_000])
+def test_few_scopes_are_counted_above_a_name_of_any_depth(name: str) -> None:
+    above = scopes_above(name)
+    assert len(above) <= 101 and above[-1] == name and max(map(len, above[:-1]), default=0) < 1000
+    assert "".join(components(name)) == name

@@ -32,3 +32,8 @@ def test_a_pattern_takes_what_it_was_made_of_and_nothing_else(names: list[str], 
 )
 def test_what_is_written_for_names_as_they_are_found(names: list[str], others: list[str], pattern: str) -> None:
     assert shortest_pattern(names, others) == pattern
+
+
+@pytest.mark.parametrize("names", [["n" * 100_000 + "/w"], [f"{number:0100}" for number in range(500)]])
+def test_long_names_and_many_are_listed_as_they_are(names: list[str]) -> None:
+    assert shortest_pattern(names) == "|".join(names)

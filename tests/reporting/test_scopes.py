@@ -29,3 +29,10 @@ def test_names_of_pytorch_are_scopes_at_their_dots() -> None:
         "  features.3 *",
         "classifier *",
     ]
+
+
+def test_a_layer_in_very_many_scopes() -> None:
+    scope = tree([{"name": "a/" * 5000 + name} for name in ("x", "y")])
+    while len(scope.inside) == 1:
+        (scope,) = scope.inside.values()
+    assert [each.layer for each in scope.inside.values()] == [{"name": "a/" * 5000 + name} for name in ("x", "y")]

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from math import prod
 from typing import Any, BinaryIO
 
 from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
+from ckpttool.core.shown_text import few_levels
 from ckpttool.core.tensors import Tensor
-from ckpttool.formats.hdf5.tree import Tree
+from ckpttool.formats.hdf5.tree import DEEPEST, Tree
 from ckpttool.formats.hdf5.values import MARK, blocks, stored_type
 from ckpttool.formats.wire import crc
 from ckpttool.formats.wire.elements import as_bytes
@@ -51,6 +53,8 @@ def check_paths(paths: Iterable[str]) -> None:
     for path in paths:
         if not _encodes(path) or {"", "."} & set(path.split("/")):
             raise FormatError(f"HDF5 cannot store a dataset named {path!r}: names are paths such as group/dataset")
+        if path.count("/") > DEEPEST:
+            raise FormatError(f"{few_levels(path)} is in over {DEEPEST} nested groups, which would not be read back")
     if above := name_and_scope(paths):
         below = next(path for path in paths if path.startswith(f"{above}/"))
         raise PlanError(f"{above} and {below} cannot be in one HDF5 file: {above} would be a dataset and a group")
@@ -62,14 +66,8 @@ def name_and_scope(paths: Iterable[str]) -> str | None:
     >>> name_and_scope({"kernel", "kernel/Momentum", "bias"}), name_and_scope({"kernel:0", "kernel/Momentum:0"})
     ('kernel', None)
     """
-    known = frozenset(paths)
-    for path in known:
-        above = path.rpartition("/")[0]
-        while above:
-            if above in known:
-                return above
-            above = above.rpartition("/")[0]
-    return None
+    ordered = sorted(paths, key=lambda path: path.split("/"))  # a scope is followed by a path below it
+    return next((above for above, below in pairwise(ordered) if below.startswith(f"{above}/")), None)
 
 
 def compare(tree: Tree, tensors: Mapping[str, Tensor], sums: Mapping[str, int]) -> None:

@@ -1,5 +1,6 @@
 """Written HDF5 has the tensor's declared type and size, and is compared after writing."""
 
+import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.hdf5 import values
 from ckpttool.formats.hdf5.tree import read_tree
-from ckpttool.formats.hdf5.writer import check_paths, compare, write_tree
+from ckpttool.formats.hdf5.writer import check_paths, compare, name_and_scope, write_tree
 
 FOUR = TensorSpec("w", (4,), BY_NAME["uint8"])
 
@@ -89,3 +90,17 @@ def test_what_was_written_is_compared(tmp_path: Path) -> None:
             compare(read_tree(path), tensors, {**sums, name: 1})
     with pytest.raises(CorruptCheckpoint, match="w"):
         compare(read_tree(path), {**tensors, "w": Tensor.of("w", np.arange(4))}, sums)
+
+
+@pytest.mark.parametrize(("levels", "refused"), [(64, False), (65, True), (100_000, True)])
+def test_groups_that_would_not_be_read_back(levels: int, refused: bool) -> None:
+    with pytest.raises(FormatError, match="over 64 nested groups") if refused else contextlib.nullcontext():
+        check_paths(["a/" * levels + "w"])
+
+
+@pytest.mark.parametrize(
+    ("paths", "scope"),
+    [(["a/b", "a", "a!"], "a"), (["a/b/c/d", "a/b", "a!/b"], "a/b"), (["a/b", "a.b", "ab"], None)],
+)
+def test_a_path_that_is_a_scope_of_another(paths: list[str], scope: str | None) -> None:
+    assert name_and_scope(paths) == scope
