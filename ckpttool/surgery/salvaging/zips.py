@@ -16,19 +16,24 @@ from ckpttool.formats.npz.npy import UnreadArray
 from ckpttool.formats.npz.npz import NpzTensors, read_member
 from ckpttool.formats.pytorch.format import TorchTensors
 from ckpttool.formats.reading.archive import opened
+from ckpttool.formats.reading.zip_records import (
+    DESCRIPTOR_MARK,
+    HEADER,
+    HEADER_MARK,
+    LONG_DESCRIPTOR,
+    MOST,
+    SHORT_DESCRIPTOR,
+    SIZES_FOLLOW,
+    UTF8,
+    large_sizes,
+    moment,
+)
 from ckpttool.surgery.salvaging.tables import Problems
 
-_LOCAL = struct.Struct("<4s5H3I2H")
-_LONG, _SHORT = struct.Struct("<IQQ"), struct.Struct("<III")
-"""The data descriptor after a member whose header lacks checksum and sizes."""
-_DESCRIBED, _UTF8 = 8, 0x800
-"""Flags of a member: it has a data descriptor; its name is UTF-8 rather than code page 437."""
 _ENTRY = struct.Struct("<4s4xH18xH16x")
 """An entry of the directory: its signature, flags, and the length of the name that follows."""
-_ZIP64, _MOST_EXTRA = 1, 128
-"""The extra field with large sizes, and in how many bytes of extra fields it is searched for."""
-_MOST_NAME = 4096
-_LARGE = 0xFFFFFFFF
+_MOST_NAME, _MOST_EXTRA = 4096, 128
+"""The maximum length of a name, and the number of bytes of extra fields that are searched for large sizes."""
 
 
 class DamagedNpz(NpzTensors):
@@ -118,19 +123,19 @@ def _members(data: mmap.mmap) -> Iterator[tuple[zipfile.ZipInfo, int]]:
     Where none begins, or one is incomplete, the next is searched for.
     """
     described, at = _descriptors(data), 0
-    while (at := data.find(b"PK\3\4", at)) >= 0 and at + _LOCAL.size <= len(data):
-        _, _, flags, method, time, date, checksum, packed, unpacked, length, extra = _LOCAL.unpack_from(data, at)
-        start = at + _LOCAL.size + length + extra
+    while (at := data.find(HEADER_MARK, at)) >= 0 and at + HEADER.size <= len(data):
+        _, _, flags, method, time, date, checksum, packed, unpacked, length, extra = HEADER.unpack_from(data, at)
+        start = at + HEADER.size + length + extra
         if length > _MOST_NAME:  # by chance, or to take long: names of false members may overlap
             at += 4
             continue
-        if _LARGE in (packed, unpacked):
+        if MOST in (packed, unpacked):
             fields = data[start - extra : min(start, start - extra + _MOST_EXTRA)]
-            unpacked, packed = _large_sizes(fields, unpacked, packed)
+            packed, unpacked = large_sizes(fields, packed, unpacked)
         end = start + packed
-        if flags & _DESCRIBED:
+        if flags & SIZES_FOLLOW:
             checksum, packed, unpacked, end = described.get(start, (0, 0, 0, len(data) + 1))
-        info = zipfile.ZipInfo(_name(data[at + _LOCAL.size : start - extra], flags), _moment(date, time))
+        info = zipfile.ZipInfo(_name(data[at + HEADER.size : start - extra], flags), moment(date, time))
         info.compress_type, info.CRC, info.compress_size, info.file_size = method, checksum, packed, unpacked
         info.flag_bits, info.header_offset = flags, at
         yield info, end
@@ -146,35 +151,19 @@ def _listed(data: mmap.mmap, at: int) -> Iterator[str]:
 
 
 def _name(raw: bytes, flags: int) -> str:
-    return raw.decode("utf-8" if flags & _UTF8 else "cp437", "replace")
-
-
-def _moment(date: int, time: int) -> tuple[int, int, int, int, int, int]:
-    """Return the time of a member from the MS-DOS format in its header."""
-    return (date >> 9) + 1980, date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63, (time & 31) * 2
+    return raw.decode("utf-8" if flags & UTF8 else "cp437", "replace")
 
 
 def _descriptors(data: mmap.mmap) -> dict[int, tuple[int, int, int, int]]:
     """Return the checksum, sizes and end of each member with a data descriptor, by the offset of its bytes."""
     found: dict[int, tuple[int, int, int, int]] = {}
     at = -1
-    while (at := data.find(b"PK\7\10", at + 1)) >= 0:
-        for form in (_SHORT, _LONG):
+    while (at := data.find(DESCRIPTOR_MARK, at + 1)) >= 0:
+        for form in (SHORT_DESCRIPTOR, LONG_DESCRIPTOR):
             if (end := at + 4 + form.size) <= len(data):
                 checksum, packed, unpacked = form.unpack_from(data, at + 4)
                 found[at - packed] = checksum, packed, unpacked, end
     return found
-
-
-def _large_sizes(extra: bytes, unpacked: int, packed: int) -> tuple[int, int]:
-    """Return the sizes in a member's zip64 extra field, else the given ones."""
-    at = 0
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<HH", extra, at)
-        if kind == _ZIP64 and length >= 16 and at + 20 <= len(extra):
-            return struct.unpack_from("<QQ", extra, at + 4)
-        at += 4 + length
-    return unpacked, packed
 
 
 def damaged_zip(path: Path, kind: str, problems: Problems) -> DamagedNpz | DamagedTorch:
