@@ -6,6 +6,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+from pathlib import Path
 from stat import S_IMODE
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_a_folder_that_replaces_another_has_its_mode_and_its_files_theirs(tmp_pa
                 (folder / name).write_text(text)
 
     write("old")
-    modes = {"out": 0o700, "out/config": 0o640, "out/inner": 0o750, "out/inner/weights": 0o600}
+    modes = {"out": 0o711, "out/config": 0o640, "out/inner": 0o750, "out/inner/weights": 0o600}
     for name, mode in modes.items():
         (tmp_path / name).chmod(mode)
     write("new")
@@ -120,7 +121,13 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(tmp_path):
         (folder / "letter").write_text("new")
     assert not (tmp_path / "out").is_symlink()
     assert [(tmp_path / name / "letter").read_text() for name in ("out", "mine")] == ["new", "dear"]
-    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o700
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("out", "mine")] == [0o755, 0o700]
+
+
+def test_a_link_that_leads_nowhere_is_part_of_a_folder_like_others(tmp_path):
+    with replacing_folder(tmp_path / "out") as folder:
+        (folder / "link").symlink_to("nowhere")
+    assert (tmp_path / "out/link").is_symlink()
 
 
 @pytest.mark.parametrize("name", ["a\0b.npz", "a\ud800b.npz"])
@@ -158,13 +165,13 @@ def test_what_no_file_can_replace_is_no_output(tmp_path):
         tmp_path / "folder": "folder is a folder: it cannot be written as a file",
         tmp_path / "pipe": "pipe is a pipe, which no file can replace",
         tmp_path / "pipe.index": "pipe is a pipe, which no file can replace",
-        "/dev/null": "/dev/null is a device, which no file can replace: specify the name of a new file",
-        "/dev/null.meta": "/dev/null is a device",
-        "http://127.0.0.1/x": "http",
+        Path("/dev/null"): "/dev/null is a device, which no file can replace: specify the name of a new file",
+        Path("/dev/null.meta"): "/dev/null is a device",
+        Path("http://127.0.0.1/x"): "is a URL, and outputs are written to local files only",
     }.items():
         for overwrite in (False, True):
             with pytest.raises(CkptError, match=why):
-                refuse_existing([tmp_path / "new", tmp_path / name], overwrite)
+                refuse_existing([tmp_path / "new", name], overwrite)
     refuse_existing([tmp_path / "pipe.npz"], overwrite=False)
 
 
@@ -197,8 +204,8 @@ def test_only_a_folder_of_the_same_kind_or_an_empty_one_is_replaced(tmp_path):
             refuse_existing_folder(tmp_path / name, True, is_ours)
     with pytest.raises(MissingFile, match="does not exist; `mkdir -p"):
         refuse_existing_folder(tmp_path / "none/new", True, is_ours)
-    with pytest.raises(CkptError, match="http"):
-        refuse_existing_folder(type(tmp_path)("http://127.0.0.1/x"), True, is_ours)
+    with pytest.raises(CkptError, match="is a URL, and outputs are written to local files only"):
+        refuse_existing_folder(Path("http://127.0.0.1/x"), True, is_ours)
 
 
 def test_a_check_that_fails_leaves_the_old_file_and_sees_all_of_the_new_one(tmp_path):

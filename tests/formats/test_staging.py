@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from stat import S_IMODE
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput
 from ckpttool.formats.format import Writing
-from ckpttool.formats.writing import staging
-from ckpttool.formats.writing.staging import COMMITTED, MANIFEST, destination, settle, staged
-from ckpttool.formats.writing.system import exchange
+from ckpttool.formats.writing import staging, system
+from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.formats.writing.staging import COMMITTED, MANIFEST, destination, reserved, settle, staged
+from ckpttool.formats.writing.system import exchange, folder_lock
 
 
 @pytest.fixture(autouse=True)
@@ -308,3 +310,96 @@ def test_a_reader_beside_a_writer_reads_one_version():
             seen |= values
     assert process.returncode == 0
     assert len(seen) > 1
+
+
+def test_a_number_is_reserved_against_an_output_that_is_there_and_writers_beside(monkeypatch):
+    def counts(place):
+        return [int(path.name.partition("-")[2]) for path in place.parent.glob("x-*")]
+
+    def reserve(place, least=1):
+        return reserved(place, counts, least, lambda count: Path(f"{place}-{count}"))
+
+    Path("x-1").touch()
+    Path("folder").mkdir()
+    Path("folder/x-4").touch()
+    with staged(Path("x"), lambda: None, list) as place, staged(Path("x"), lambda: None, list) as other:
+        assert [reserve(place), reserve(other), reserve(place, 4)] == [2, 3, 4]
+        assert sorted(path.name for path in place.parent.iterdir()) == ["x-2", "x-4"]
+        assert reserve(Path("x")) == 5  # which is not created, as nothing is staged
+        monkeypatch.setattr(system, "PATIENCE", 0.01)
+        with folder_lock(Path()), pytest.raises(CkptError, match="try again later"):
+            reserve(place)
+        with folder_lock(Path()):
+            assert reserve(Path("x")) == 5
+    assert sorted(path.name for path in Path().iterdir()) == ["folder", "x-1", "x-2", "x-3", "x-4"]
+
+
+def test_what_was_committed_counts_as_there_before_its_files_are_moved(monkeypatch):
+    interrupted_after(write, monkeypatch)
+    with pytest.raises(ExistingOutput, match="x exists already"):
+        refuse_existing([Path("x")], overwrite=False)
+    assert listing() == {"x": "new", "x.meta": "new"}
+    interrupted_after(write, monkeypatch, output="y")
+    write("z")
+    assert sorted(listing()) == ["x", "x.meta", "y", "y.meta", "z", "z.meta"]
+
+
+def test_what_cannot_be_moved_is_told(monkeypatch):
+    def fails(*where):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    interrupted_after(write, monkeypatch)
+    monkeypatch.setattr(staging, "_place", fails)
+    with pytest.raises(CorruptCheckpoint, match=r"files could not be moved out of .*: Permission denied; any command"):
+        settle(Path("x"))
+
+
+def test_what_another_process_has_moved_or_removed_stays_so(monkeypatch):
+    def folder(text="new"):
+        with staged(Path("m"), lambda: None, lambda: [Path("m"), Path("m.old")]) as place:
+            place.mkdir()
+            (place / "graph").write_text(text)
+
+    folder("old")
+    folder("older")
+    Path("m.old").touch()
+    interrupted_after(folder, monkeypatch)
+    Path("m.old").unlink()
+    exchange(Path(COMMITTED, "m"), Path("m"))
+    settle(Path("m"))
+    assert Path("m/graph").read_text() == "new"
+    assert [path.name for path in Path().iterdir()] == ["m"]
+
+
+def test_a_full_disk_is_told_with_the_file_that_did_not_fit():
+    def full(place):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{place}.meta")
+
+    with pytest.raises(OSError, match=r"No space left on device: 'x\.meta'"):
+        write(end=full)
+
+
+def test_nobody_else_sees_what_will_replace_a_private_output():
+    def is_hidden(place):
+        modes.append(place.parent.stat().st_mode & 0o777)
+
+    modes: list[int] = []
+    write(end=is_hidden)
+    Path("x").chmod(0o600)
+    write(end=is_hidden)
+    Path("x").chmod(0o640)
+    write(end=is_hidden)
+    assert modes == [0o755, 0o700, 0o750]
+
+
+def test_bits_that_are_more_than_permissions_stay_on_folders_alone():
+    for path, mode in {"file": 0o4755, "link": None, "folder": 0o2750}.items():
+        if mode is None:
+            Path(path).symlink_to("file")
+        else:
+            Path(path).mkdir() if path == "folder" else Path(path).touch()
+            Path(path).chmod(mode)
+        with staged(Path(path), lambda: None, lambda path=path: [Path(path)]) as place:
+            place.mkdir() if path == "folder" else place.touch()
+    modes = {path.name: S_IMODE(path.lstat().st_mode) for path in Path().iterdir()}
+    assert modes == {"file": 0o755, "link": 0o644, "folder": 0o2750}

@@ -1,6 +1,7 @@
 """Files left by an interrupted run are removed if it has certainly ended, and never otherwise."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.formats.writing import temporary
-from ckpttool.formats.writing.files import replacing_folder
+from ckpttool.formats.writing.files import replacing, replacing_folder, temporary_folder
 from ckpttool.formats.writing.temporary import PROC, WriterProcess, sweep, temporary_name
 
 pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="without /proc nothing is provable")
@@ -45,6 +46,32 @@ def test_what_a_process_left_that_has_ended_is_removed(tmp_path, left_behind, ca
     checkpoint.save({"a": np.ones(1)}, tmp_path / "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.data-00000-of-00001", "x.index"]
     assert f"removed {left_behind}, left behind by an interrupted run" in caplog.text
+
+
+@pytest.mark.parametrize("write", [replacing, replacing_folder, temporary_folder])
+def test_whoever_writes_beside_it_removes_it(tmp_path, left_behind, write):
+    with write(tmp_path / "y"):
+        assert not left_behind.exists()
+
+
+def test_what_killed_runs_left_of_an_output_is_found(tmp_path, left_behind):
+    others = {"name": {"output": "y"}, "state": {"state": "old"}, "writer": {"pid": os.getpid()}}
+    for facts in others.values():
+        shutil.copy(left_behind, tmp_path / "copy")
+        changed(left_behind, **facts, **({"start": WriterProcess.current().start} if "pid" in facts else {}))
+        (tmp_path / "copy").rename(left_behind)
+    (tmp_path / "x.index").touch()
+    assert len(list(tmp_path.iterdir())) == 5
+    assert list(temporary.left_behind(tmp_path / "x.index")) == [left_behind]
+
+
+def test_a_name_is_temporary_by_its_end_and_its_form(tmp_path):
+    name = temporary_name(tmp_path / "x").name
+    assert [temporary.is_temporary(each) for each in (name, "x.tmp", name.replace(".tmp", ".old"))] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_what_this_process_writes_stays(tmp_path):
