@@ -151,6 +151,7 @@ BY_HAND = {
             "_read",
             "refuse_saves",
             "FeatureCache._check",
+            "FeatureCache._equal",
             "FeatureCache.open",
             "FeatureCache.compute",
         ),

@@ -1,5 +1,6 @@
 """`cache`: filled once, then hit; changes of the features change the key; damage and interruption are repaired."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
+from ckpttool.data.feature_files import from_facts
+from ckpttool.formats.wire import checked_json, crc
 from ckpttool.training.feature_cache import FeatureCache
 
 
@@ -182,6 +185,36 @@ def test_a_sample_that_differs_from_the_live_graph_is_an_error(
     result = shell.run("cache", small, *options, exit_code=2)
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert line == f"Error: {folder}: dnn/hidden2/Elu:0 differs from the live graph; remove that folder"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [{"name": "another:0"}, {"row_shape": [2, 3]}, {"dtype": "int32"}, {"rows": 100}, {"second": "another:0"}],
+    ids=str,
+)
+def test_a_manifest_of_other_tensors_is_an_error(
+    cache: Callable[..., dict[str, Any]], shell: Any, small: Path, data: Path, tmp_path: Path, lie: dict[str, Any]
+) -> None:
+    """A manifest that matches its files and its checksum, but not the model: somebody else may have written it."""
+    folder = Path(cache()["path"])
+    manifest = checked_json.loads((folder / "manifest.json").read_bytes())
+    (tensor,) = manifest["tensors"]
+    stored, values = from_facts(tensor, 0), np.load(folder / tensor["file"])
+    tensor |= {key: value for key, value in lie.items() if key in tensor}
+    manifest["rows"] = lie.get("rows", len(values))
+    told = from_facts(tensor, 0)
+    rows = values.view(told.dtype.numpy).reshape(-1, *told.row_shape)[: manifest["rows"]]
+    tensor["crc32c"] = crc.extend(0, np.ascontiguousarray(rows).tobytes())
+    (folder / stored.file).write_bytes(told.header(len(rows)) + rows.tobytes())
+    if "second" in lie:
+        manifest["tensors"].append({**tensor, "name": lie["second"], "file": "00001.npy"})
+        shutil.copy(folder / stored.file, folder / "00001.npy")
+    (folder / "manifest.json").write_bytes(checked_json.dumps(manifest))
+    options = ["--freeze", "hidden[12]", "--data", data, "--cache-dir", tmp_path / "cache"]
+    result = shell.run("cache", small, *options, exit_code=2)
+    named = lie.get("second", "dnn/hidden2/Elu:0")
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert line == f"Error: {folder}: {named} differs from the live graph; remove that folder"
 
 
 def test_what_cannot_be_cached_is_refused_with_the_reason(
