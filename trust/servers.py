@@ -33,7 +33,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
 from ckpttool.formats.format import Writing
 from ckpttool.graph import files as graphs
-from ckpttool.remote import server_errors, web
+from ckpttool.remote import patience, server_errors
 
 SECONDS, MEGABYTES = 10, 200
 PLACES = ("head", "get", "later")
@@ -180,7 +180,7 @@ def trials(names: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
 
 def impatient(seconds: float) -> None:
     """Shorten the timeouts, so that each trial takes moments."""
-    server_errors.SECONDS, web.SLOWEST, web.EACH = seconds, 1 << 30, seconds / 60
+    server_errors.SECONDS, patience.SLOWEST, patience.EACH = seconds, 1 << 30, seconds / 60
 
 
 def main() -> int:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, cast
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
-from ckpttool.remote import server_errors
+from ckpttool.core.shown_text import visible
+from ckpttool.remote import buckets, server_errors
 from ckpttool.remote.paths import without_secrets
 
 WEB = ("http", "https")
@@ -14,11 +15,14 @@ WEB = ("http", "https")
 GONE = (404, 410)
 LARGEST = 1 << 50
 """The maximum size of a file in bytes; no file system supports more."""
-MOST_LISTED = 1_000_000
+MOST_LISTED = 100_000
 """The maximum number of files in a listing."""
+PER_SECOND = 1000
+"""The minimum number of files per second in a listing, apart from half of the timeout: a page has as many."""
 STEP = 4 << 20
 """The size in bytes of one request for a file that is downloaded whole."""
 _MARKS = ("ETag", "etag", "blob_id", "md5Hash", "LastModified")
+_FIELDS = ("name", "type", "size", *_MARKS)
 
 
 class RemoteFile(NamedTuple):
@@ -99,21 +103,36 @@ def _listed(system: Any, path: str, flat: bool = False) -> list[dict[str, Any]]:
 
 
 async def _some(system: Any, path: str, flat: bool) -> list[dict[str, Any]]:
-    """Return S3's listing, up to one entry beyond the maximum."""
+    """Return S3's listing, up to one entry beyond the maximum.
+
+    Raises:
+        CorruptCheckpoint: it has no end, or lists a file twice.
+    """
+    import asyncio
+
     from s3fs.errors import translate_boto_error
 
     bucket, key, _ = system.split_path(path)
-    found = list[dict[str, Any]]()
+    found, start = dict[str, dict[str, Any]](), system.loop.time() + server_errors.SECONDS / 2
+    where = system.unstrip_protocol(path)
     try:
-        async for info in system._iterdir(
-            bucket, delimiter="" if flat else "/", prefix=f"{key.strip('/')}/" if key else ""
-        ):
-            found.append(info)
-            if len(found) > MOST_LISTED:
-                break
+        async with asyncio.timeout_at(start) as limit:
+            async for info in system._iterdir(
+                bucket, delimiter="" if flat else "/", prefix=f"{key.strip('/')}/" if key else ""
+            ):
+                if info["name"] in found:
+                    raise CorruptCheckpoint(f"{where}: the server lists {visible(info['name'])[:200]} twice")
+                found[info["name"]] = {field: info[field] for field in _FIELDS if field in info}
+                limit.reschedule(start + len(found) / PER_SECOND)
+                if len(found) > MOST_LISTED:
+                    break
+    except TimeoutError as error:
+        raise CorruptCheckpoint(f"{where}: the server's list of files has no end") from error
+    except CkptError:
+        raise
     except Exception as error:  # botocore has many exception classes
         raise translate_boto_error(error) from error
-    return found
+    return list(found.values())
 
 
 def read_all(urls: Sequence[str]) -> list[bytes | None]:
@@ -131,6 +150,19 @@ def read_all(urls: Sequence[str]) -> list[bytes | None]:
             if isinstance(each, Exception) and not isinstance(each, FileNotFoundError):
                 raise each
         return [found[path] if isinstance(found[path], bytes) else None for path in paths]
+
+
+def piece(url: str, file: RemoteFile, start: int, stop: int) -> bytes | None:
+    """Return a range of a version of a file; None if the server is read by `opened`, which knows no versions.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+        CorruptCheckpoint: the file has another version now.
+    """
+    if server_errors.scheme_of(url) not in buckets.SCHEMES:
+        return None
+    with server_errors.one_line_errors(url):
+        return buckets.piece(*file_system(url), file.mark if file.mark_kind == "ETag" else None, start, stop)
 
 
 def opened(url: str, size: int) -> Any:
@@ -212,7 +244,9 @@ def file_system(url: str) -> tuple[Any, str]:
     """Return fsspec's file system for a URL, and the path of the URL on it."""
     import fsspec.core
 
-    system, path = fsspec.core.url_to_fs(url, **(_web_options() if server_errors.scheme_of(url) in WEB else {}))
+    scheme = server_errors.scheme_of(url)
+    options = _web_options() if scheme in WEB else buckets.options() if scheme in buckets.SCHEMES else {}
+    system, path = fsspec.core.url_to_fs(url, **options)
     return system, path
 
 

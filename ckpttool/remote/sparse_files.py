@@ -149,6 +149,8 @@ class SparseFile:
             at, piece = at + count, piece[count:]
 
     def _piece(self, at: int, size: int) -> bytes:
+        if (piece := servers.piece(self.url, self._remote, at, at + size)) is not None:
+            return piece
         if self._source is None:
             self._source = servers.opened(self.url, self.size)
         source = cast(Any, self._source)

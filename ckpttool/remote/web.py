@@ -4,9 +4,7 @@ A server may send another range than requested, a changed or compressed file, mo
 per minute; it may redirect. None of that may be mistaken for the weights.
 """
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -15,15 +13,12 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.core.shown_text import visible
 from ckpttool.remote import server_errors, servers
 from ckpttool.remote.paths import without_secrets
+from ckpttool.remote.patience import patience_with
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
     from yarl import URL
 
-SLOWEST = 32 << 10
-"""The minimum transfer rate in bytes per second, apart from the timeout; a slower download is aborted."""
-EACH = 1.0
-"""Seconds allowed for each answer before it consumes the server's time budget."""
 MOST_REDIRECTS = 10
 PARTIAL, NOT_SATISFIABLE = 206, 416
 STEP = 1 << 20
@@ -54,31 +49,6 @@ def fetch(url: str, file: servers.RemoteFile, start: int, stop: int, take: Take)
     _run(url, stop - start, lambda system, path: _fetch(system, path, file, start, stop, take))
 
 
-class Patience:
-    """The time budget of a server: `SECONDS` in addition to the time that each request is allowed by its size.
-
-    The budget refills while no request is running.
-    """
-
-    def __init__(self) -> None:
-        """Start with the full budget."""
-        self._left, self._since = float(server_errors.SECONDS), time.monotonic()
-
-    @contextlib.contextmanager
-    def during(self, size: int) -> Iterator[float]:
-        """Time a request for `size` bytes, and yield the seconds that it may take."""
-        start, due = time.monotonic(), EACH + size / SLOWEST
-        self._left = min(float(server_errors.SECONDS), self._left + start - self._since)
-        try:
-            yield self._left + due
-        finally:
-            self._since = time.monotonic()
-            self._left = max(0.0, min(float(server_errors.SECONDS), self._left + due - (self._since - start)))
-
-
-_patience: dict[str, Patience] = {}
-
-
 def _run(url: str, size: int, ask: Callable[[Any, str], Any]) -> Any:
     """Run a request within the server's time budget, and return its result."""
     with server_errors.one_line_errors(url):
@@ -92,7 +62,7 @@ def _run(url: str, size: int, ask: Callable[[Any, str], Any]) -> Any:
             async with asyncio.timeout(seconds):
                 return await ask(system, path)
 
-        with _patience.setdefault(urlsplit(url).netloc, Patience()).during(size) as seconds:
+        with patience_with(urlsplit(url).netloc).during(size) as seconds:
             return fsspec.asyn.sync(system.loop, in_time)
 
 

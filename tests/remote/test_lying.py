@@ -19,7 +19,7 @@ from yarl import URL
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
-from ckpttool.remote import server_errors, servers, web
+from ckpttool.remote import patience, server_errors, servers, web
 
 sys.path.append(str(Path(__file__).parents[2] / "trust"))
 from lying_server import Server, Trial
@@ -130,8 +130,9 @@ def server() -> Iterator[Any]:
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_no_weight(server, lie, monkeypatch):
     monkeypatch.setattr(server_errors, "SECONDS", 0.5)
-    monkeypatch.setattr(web, "SLOWEST", 1 << 30)
-    monkeypatch.setattr(web, "EACH", 0.01)
+    monkeypatch.setattr(patience, "SLOWEST", 1 << 30)
+    monkeypatch.setattr(patience, "EACH", 0.01)
+    monkeypatch.setattr(patience, "_patience", {})  # of other tests
     server.answer, says = LIES[lie]
     server.since, server.count = 100_000, server.count + 1
     url, start = f"http://127.0.0.1:{server.server_port}/{server.count}/x.safetensors", time.monotonic()
@@ -300,15 +301,15 @@ def test_a_redirect_is_followed_to_where_it_leads():
 def test_a_server_that_is_late_each_time_is_given_up(monkeypatch):
     monkeypatch.setattr(server_errors, "SECONDS", 10)
     now = [0.0]
-    monkeypatch.setattr(web.time, "monotonic", lambda: now[0])
-    patience, given = web.Patience(), []
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    budget, given = patience.Patience(), []
     for _ in range(4):
-        with patience.during(web.SLOWEST) as seconds:
+        with budget.during(patience.SLOWEST) as seconds:
             given.append(seconds)
             now[0] += 6
     assert given == [12, 8, 4, 2]
     now[0] += 100
-    with patience.during(0) as seconds:
+    with budget.during(0) as seconds:
         assert seconds == 11
 
 
@@ -328,8 +329,9 @@ def liar() -> Iterator[Server]:
 @pytest.mark.parametrize("place", ["head", "later"])
 def test_lies_of_all_kinds(liar, two_versions, lie, place, monkeypatch):
     monkeypatch.setattr(server_errors, "SECONDS", 0.3 if lie in SERVER_LIES else 20)
-    monkeypatch.setattr(web, "SLOWEST", 1 << 30)
-    monkeypatch.setattr(web, "EACH", 0.01)
+    monkeypatch.setattr(patience, "SLOWEST", 1 << 30)
+    monkeypatch.setattr(patience, "EACH", 0.01)
+    monkeypatch.setattr(patience, "_patience", {})  # of other tests
     trial = Trial(*two_versions, {**HONEST, **SERVER_LIES}[lie], place)
     url = f"{liar.put(trial)}/x.safetensors"
     wanted = [weights(number) for number in (1.0, 2.0)]
