@@ -4,6 +4,7 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +15,8 @@ from ckpttool.cli.options.general import GIVEN, OWN_PROCESS, Written, quiet_opti
 from ckpttool.cli.show import errors
 from ckpttool.cli.show.logs import escape_logs
 
+NUMBERS_OF_FILES = r"(overflow|invalid value|divide by zero) encountered|Casting complex values"
+"""NumPy's warnings about NaN and huge numbers, which a command reports as what they are in the file, or refuses."""
 COMMANDS = {
     "ops": ("Look", "ops:ops"),
     "vars": ("Look", "vars:list_variables"),
@@ -135,6 +138,7 @@ class Tool(click.Group):
         """Run a command and exit with the code that docs/design.md defines for its outcome."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no name may stop a command
+        warnings.filterwarnings("ignore", NUMBERS_OF_FILES, RuntimeWarning)
         try:
             code = super().main(*args, **(extra | {"standalone_mode": False}))
             sys.stdout.flush()

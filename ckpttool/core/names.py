@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 
 DEEPEST, FARTHEST = 100, 1000
 """The number of scopes above a name, and the number of its characters, after which no separator counts."""
+LONGEST_NUMBER = 18
 
 
 def scopes_above(name: str) -> list[str]:
@@ -35,6 +36,27 @@ def _ends(name: str) -> list[int]:
     last = name.rfind("/") + 1
     ends = [at for at, sign in enumerate(name[:FARTHEST]) if sign == "/" or (sign == "." and at > last)]
     return ends[:DEEPEST]
+
+
+def number_in(text: str) -> int | None:
+    """Return the number that a part of a name consists of; None for anything else, and for over 18 digits.
+
+    >>> number_in("12"), number_in("x"), number_in("\u00b2")
+    (12, None, None)
+    """
+    return int(text) if len(text) <= LONGEST_NUMBER and text.isascii() and text.isdigit() else None
+
+
+def by_value(part: str) -> tuple[int, str]:
+    """Return a sort key for a part of a name: numbers, of any length, by their value, after words.
+
+    >>> sorted(["10", "9", "a"], key=by_value)
+    ['a', '9', '10']
+    """
+    if not (part.isascii() and part.isdigit()):
+        return -1, part
+    own = part.lstrip("0")
+    return len(own), own
 
 
 def layer_of(name: str) -> str:

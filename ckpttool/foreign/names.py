@@ -6,6 +6,8 @@ from functools import lru_cache
 from itertools import compress
 from typing import Generic, TypeVar
 
+from ckpttool.core.names import FARTHEST, by_value, number_in
+
 PARTS = {
     "weight": (
         "weight",
@@ -108,7 +110,7 @@ def scope_of(name: str) -> str:
     >>> scope_of("encoder.attention.query"), scope_of("W1")
     ('encoder.attention', '')
     """
-    return re.sub(r"[/.:]?[^/.:]*$", "", name)
+    return name[: max(0, *(name.rfind(sign) for sign in "/.:"))]
 
 
 def is_counter(name: str) -> bool:
@@ -116,9 +118,9 @@ def is_counter(name: str) -> bool:
     return re.split(r"[/.]", name)[-1] in COUNTERS
 
 
-def natural(name: str) -> list[tuple[int, str | int]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """Return a sort key that compares the numbers in names as numbers."""
-    return [(1, int(word)) if word.isdecimal() else (0, word) for word in re.findall(r"\d+|\D+", name)]
+    return [by_value(word) for word in re.findall(r"\d+|\D+", name)]
 
 
 def without_numbers(name: str) -> str:
@@ -131,11 +133,13 @@ def without_numbers(name: str) -> str:
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words and numbers of a name, without the role at its end.
+    """Return the words and numbers of a name, without the role at its end; a very long name is one word.
 
     >>> words_of("block_2_expand_BN/gamma"), words_of("block_2/expand/BatchNorm/gamma")
     (['block', '2', 'expand', 'batch', 'norm'], ['block', '2', 'expand', 'batch', 'norm'])
     """
+    if len(name) > FARTHEST:
+        return [name]
     head = _PROJECTION.sub(r"\1", name if part_of(name) is None else layer_by_role(name))
     words = (word.lower() for word in re.findall(r"\d+|[A-Z]?[a-z]+|[A-Z]+", head))
     return [same for word in words for same in ALIASES.get(word, (word,))]
@@ -207,7 +211,7 @@ def _numbers_by_key(names: Iterable[list[str]]) -> dict[Key, set[int]]:
 
 def _numbers(words: list[str]) -> Iterator[tuple[int, Key]]:
     """Yield the positions of numbers, each with the following words, or if there are none, the preceding one."""
-    plain = ["#" if word.isdecimal() else word for word in words]
+    plain = ["#" if number_in(word) is not None else word for word in words]
     for place in (place for place, word in enumerate(plain) if word == "#"):
         behind = plain[place:]
         yield place, tuple(behind if {*behind} != {"#"} else plain[max(0, place - 1) :])

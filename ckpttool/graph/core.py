@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError, UnknownName
+from ckpttool.core.names import number_in
 from ckpttool.core.suggestions import suggestion
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
@@ -32,7 +33,8 @@ class TensorRef(NamedTuple):
         if text.startswith("^"):
             return cls(text[1:], -1)
         op, colon, index = text.rpartition(":")
-        return cls(op, int(index)) if colon and index.isdigit() else cls(text, 0)
+        number = number_in(index) if colon else None
+        return cls(text, 0) if number is None else cls(op, number)
 
     def __str__(self) -> str:
         return f"{self.op}:{self.index}"
@@ -45,7 +47,7 @@ def op_of(text: str) -> str:
     ('dnn/split', 'init', 'init')
     """
     op, colon, index = text.rpartition(":")
-    return (op if colon and index.isdigit() else text).removeprefix("^")
+    return (op if colon and number_in(index) is not None else text).removeprefix("^")
 
 
 class _Refs(dict[str, TensorRef]):

@@ -138,7 +138,7 @@ def _kinds(data: bytes) -> tuple[type[Message], ...]:
     """Return the message types that bytes may have; that of a text is known by its first field."""
     if not _is_text(data):
         return MetaGraphDef, GraphDef, SavedModel
-    first = re.search(rb"^\s*(\w+)", data, re.MULTILINE)
+    first = re.search(rb"^[^\S\n]*(\w+)", data, re.MULTILINE)
     word = first[1].decode() if first else ""
     kinds: tuple[type[Message], ...] = (GraphDef, SavedModel)
     return (next((kind for kind in kinds if word in kind.DESCRIPTOR.fields_by_name), MetaGraphDef),)

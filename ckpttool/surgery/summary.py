@@ -117,7 +117,9 @@ def histogram(tensor: Tensor, summary: Summary, bins: int = BINS) -> Histogram:
 def numbers(tensor: Tensor) -> Iterator[Array]:
     """Yield a tensor's values as float64 (complex ones as their magnitudes), a bounded piece at a time."""
     for values in arrays(tensor):
-        yield (np.abs(values) if values.dtype.kind == "c" else values).astype(np.float64)
+        with np.errstate(all="ignore"):  # signalling NaN, magnitudes of huge numbers
+            floats = (np.abs(values) if values.dtype.kind == "c" else values).astype(np.float64)
+        yield floats
 
 
 def text_values(tensor: Tensor) -> list[str]:

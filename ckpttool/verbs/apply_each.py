@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, PlanError
-from ckpttool.core.names import listed
+from ckpttool.core.names import by_value, listed
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
 
@@ -96,4 +96,4 @@ def _name(source: Path) -> str:
 
 def _in_order(path: Path) -> list[tuple[int, str]]:
     """Return a sort key that orders numbers in names by value."""
-    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(path))]
+    return [by_value(part) for part in re.split(r"(\d+)", str(path))]

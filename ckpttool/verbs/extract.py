@@ -11,7 +11,7 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import layer_of, listed
+from ckpttool.core.names import FARTHEST, layer_of, listed
 from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.notes import notes_about
 from ckpttool.core.patterns import Pattern
@@ -219,7 +219,8 @@ def _is_embedding(name: str) -> bool:
     >>> _is_embedding("transformer.wte.weight"), _is_embedding("model.embed_tokens.weight"), _is_embedding("fc.weight")
     (True, True, False)
     """
-    return name.endswith(_WEIGHT) and _EMBEDDING.fullmatch(name.removesuffix(_WEIGHT)) is not None
+    layer = name.removesuffix(_WEIGHT)
+    return layer != name and len(name) < FARTHEST and _EMBEDDING.fullmatch(layer) is not None
 
 
 def _named(made: dict[str, Factors]) -> dict[str, Tensor]:

@@ -98,3 +98,10 @@ def test_bad_input(shell: Any, whole: Path, flip: Callable[[Path, int], None], t
     assert "is missing" in shell.error("stats", tmp_path / "none")
     flip(Path(f"{whole}.data-00000-of-00001"), 14)
     assert "fc/kernel" in shell.error("stats", whole)
+
+
+def test_the_library_warns_of_nothing(shell: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, w=np.array([[1, 0x7F800001]], np.uint32).view(np.float32), huge=np.full((2, 2), 1e300))
+    for command, *rest, code in (("stats", 1), ("diff", path, 0), ("show", "w", 0), ("vars", "--stats", 0)):
+        assert "Warning" not in shell.run(command, path, *rest, exit_code=code).stderr

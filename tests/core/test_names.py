@@ -2,7 +2,7 @@
 
 import pytest
 
-from ckpttool.core.names import components, layer_of, scopes_above
+from ckpttool.core.names import by_value, components, layer_of, number_in, scopes_above
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,13 @@ def test_few_scopes_are_counted_above_a_name_of_any_depth(name: str) -> None:
     above = scopes_above(name)
     assert len(above) <= 101 and above[-1] == name and max(map(len, above[:-1]), default=0) < 1000
     assert "".join(components(name)) == name
+
+
+@pytest.mark.parametrize("text", ["", "\u00b2", "\u0663", "-1", "1.0", "9" * 19, "9" * 5000])
+def test_what_is_not_the_number_of_anything(text: str) -> None:
+    assert number_in(text) is None
+
+
+def test_parts_of_names_by_value() -> None:
+    parts = ["", "\u00b2", "7", "08", "10", "9" * 5000]
+    assert sorted([*parts[3:], *parts[:3]], key=by_value) == parts

@@ -2,10 +2,11 @@
 
 import os
 import struct
+from types import SimpleNamespace
 
 import pytest
 
-from ckpttool.formats.writing.attributes import copy_attributes
+from ckpttool.formats.writing.attributes import copy_attributes, make_stage
 from ckpttool.formats.writing.files import replacing
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
@@ -89,3 +90,24 @@ def test_what_a_group_may_do_is_not_given_to_another_group(out, monkeypatch):
     monkeypatch.undo()
     assert ACCESS not in os.listxattr(new)
     assert new.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "stage"),
+    [(0o600, 1, 0o700), (0o640, 0, 0o750), (0o640, 1, 0o700), (0o644, 1, 0o755), (0o664, 1, 0o755), (0o666, 1, 0o777)],
+)
+def test_a_staging_folder_of_another_group_is_for_those_who_may_read_the_output(out, monkeypatch, mode, group, stage):
+    out.chmod(mode)
+    folder, status = out.with_name("stage"), os.lstat
+
+    def lstat(path):
+        found = status(path)
+        return SimpleNamespace(st_mode=found.st_mode, st_gid=found.st_gid + group * (path == out))
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    umask = os.umask(0)
+    try:
+        make_stage(folder, [out])
+    finally:
+        os.umask(umask)
+    assert status(folder).st_mode & 0o777 == stage

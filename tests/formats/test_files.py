@@ -49,6 +49,19 @@ def test_permissions_are_copied_but_not_those_of_the_user_who_copies(model, tmp_
     assert S_IMODE((tmp_path / "out" / "words.txt").stat().st_mode) == 0o755
 
 
+@pytest.mark.parametrize(("umask", "modes"), [(0o027, (0o640, 0o750)), (0o077, (0o600, 0o700)), (0, (0o644, 0o755))])
+def test_copied_permissions_obey_the_umask(model, tmp_path, umask, modes):
+    (model / "assets" / "words.txt").chmod(0o644)
+    (model / "assets" / "run.sh").touch()
+    (model / "assets" / "run.sh").chmod(0o755)
+    before = os.umask(umask)
+    try:
+        copy_tree(model / "assets", tmp_path / "out", model)
+    finally:
+        os.umask(before)
+    assert tuple(S_IMODE((tmp_path / "out" / name).stat().st_mode) for name in ("words.txt", "run.sh")) == modes
+
+
 @pytest.mark.parametrize("target", ["../../secret", "/etc/passwd", "..", ".", "link"], ids=str)
 def test_a_link_out_or_to_a_folder_is_refused(model, tmp_path, target):
     (model / "assets" / "link").symlink_to(target)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ckpttool.graph.contents.flow import Flow
-from ckpttool.graph.core import Graph
+from ckpttool.graph.core import Graph, TensorRef, op_of
 from ckpttool.graph.rewrite.draft import Draft
 
 
@@ -38,3 +38,9 @@ def test_the_flow_is_kept_with_the_graph_and_does_not_keep_it(graph: Graph) -> N
     assert kept() is None
     assert set(flow.within(below).order) == {"X", "out/MatMul", "out/kernel", "out/kernel/read"}
     assert {name.split("/")[0] for name in flow.regions} == {"bn"}
+
+
+@pytest.mark.parametrize("text", ["a:\u00b2", "a:" + "9" * 5000])
+def test_a_name_that_ends_in_no_index(text):
+    assert TensorRef.parse(text) == (text, 0)
+    assert op_of(text) == text

@@ -137,6 +137,10 @@ def test_what_an_adapter_does_not_hold_is_refused_or_said(tmp_path: Path, models
         plan_extract(base, base)
     with pytest.raises(UnknownName, match="'nothing' matches nothing"):
         plan_extract(base, base, layers="nothing")
+    tuned["conv.weight"] = torch.full((10, 8, 3, 3), 1e300, dtype=torch.float64)
+    save_file(tuned, tmp_path / "huge.safetensors")
+    with pytest.raises(PlanError, match=r"conv.weight: the change contains numbers whose squares exceed float64"):
+        plan_extract(base, tmp_path / "huge.safetensors")
 
 
 def test_outputs_are_whole_or_not_there(tmp_path: Path, models: tuple) -> None:

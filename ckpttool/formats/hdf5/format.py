@@ -17,6 +17,8 @@ from ckpttool.formats.writing.files import replacing
 
 SUFFIX = ":0"
 """The suffix of variables' names in TensorFlow 1 and Keras 2, which checkpoints do not have."""
+MOST_TEXTS = 2000
+"""The maximum number of texts of the metadata: HDF5 searches all attributes of an object before it adds one."""
 
 
 class Hdf5(Format):
@@ -53,8 +55,14 @@ class Hdf5(Format):
         as TensorFlow names tensors, with `:0` at the end.
 
         Raises:
-            FormatError: HDF5 cannot store a tensor or a name, or the file would be read as one of Keras.
+            FormatError: HDF5 cannot store a tensor or a name, there are more texts than `MOST_TEXTS`, or the file would
+                be read as one of Keras.
         """
+        if len(how.metadata) > MOST_TEXTS:
+            raise FormatError(
+                f"the metadata has {len(how.metadata)} texts, HDF5 stores at most {MOST_TEXTS}; `to` "
+                "safetensors stores all"
+            )
         if name_and_scope(tensors) or any(name.endswith(SUFFIX) for name in tensors):
             tensors = {f"{name}{SUFFIX}": tensor for name, tensor in tensors.items()}
         sums: dict[str, int] = {}

@@ -16,7 +16,9 @@ from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.keras.applications import Application, MobileNetApplication, MobileNetV3Application
 
-AUTOMATIC = re.compile(r"(batch_normalization|conv2d|separable_conv2d|depthwise_conv2d|dense|normalization)(?:_(\d+))?")
+AUTOMATIC = re.compile(
+    r"(batch_normalization|conv2d|separable_conv2d|depthwise_conv2d|dense|normalization)(?:_(\d{1,18}))?"
+)
 """Keras's default names of layers."""
 OWN_NAMES = {
     "depthwise_kernel": "kernel",  # of a layer without another kernel

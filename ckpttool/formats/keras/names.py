@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ckpttool.core.errors import FormatError
+from ckpttool.core.names import by_value, number_in
 from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.hdf5.values import text_of
 
@@ -117,8 +118,9 @@ def weights_in(
             continue
         scopes = tuple(_scopes(tree, groups, names))
         order = (orders or {}).get(scopes[-1].name if scopes else "", ())
-        said = number.isdigit() and len(order) == counts[_holder(groups)]
-        own = order[int(number)] if said else _own_name(tree, groups, number, counts, names)
+        place = number_in(number)
+        said = place is not None and place < len(order) == counts[_holder(groups)]
+        own = order[place or 0] if said else _own_name(tree, groups, number, counts, names)
         weight = Weight(path, scopes, own)
         if weight.name in weights:
             other = weights[weight.name].path
@@ -129,7 +131,7 @@ def weights_in(
 
 def counted(path: str) -> list[tuple[int, str]]:
     """Return a key that sorts the layers of a class in order of creation: `layers/dense_2` before `layers/dense_10`."""
-    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", path)]
+    return [by_value(part) for part in re.split(r"(\d+)", path)]
 
 
 def _scopes(tree: Tree, groups: list[str], names: Mapping[str, str]) -> Iterator[Scope]:
@@ -158,8 +160,9 @@ def _own_name(tree: Tree, groups: list[str], number: str, counts: Counter[str], 
         kinds.append(unnumbered(_layer_name(tree, _holder(groups), names) or ""))
     for kind in kinds:
         order = WHOLE.get(kind, {}).get(count) or ORDER.get(kind, ())
-        if number.isdigit() and int(number) < len(order) and count <= len(order):
-            return order[int(number)]
+        place = number_in(number)
+        if place is not None and place < len(order) and count <= len(order):
+            return order[place]
     return number
 
 

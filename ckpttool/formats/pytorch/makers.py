@@ -60,7 +60,7 @@ ACTING = re.compile(
     r"|(torch|torch[.]serialization|torch[.]jit|numpy|joblib)[.]load|torch[.]ops[.]load_library"
 )
 """Names that weights do not need and that could act where PyTorch loads the file, so that they are reported."""
-NAME = re.compile(r"[\w.<>]*\w[\w.<>]*[.][\w.<>]+")
+NAME = re.compile(r"[.<>]*\w[\w<>]*[.][\w.<>]+")
 
 
 class ForbiddenName(FormatError):

@@ -13,7 +13,7 @@ Leaf = View | NumpyArray
 
 MODELS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "ema")
 """Keys under which programs store a model or its state dict; the first existing one keeps its names unprefixed."""
-TRAINING = re.compile(r"(\w+_)?(optim(izers?)?|schedulers?|scaler|rng)(_\w+)?")
+TRAINING = re.compile(r"(?=\w+\Z)(\w+_)?(optim(izers?)?|schedulers?|scaler|rng)(_\w+)?")
 """Keys under which programs store the state of training, of optimizers and random generators."""
 OPTIMIZERS = "torch.optim."
 DEPTH_LIMIT = 100

@@ -12,12 +12,17 @@ ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
 """The attributes of access lists: of a file or folder, and of what is created in a folder."""
 
 
-def stage_mode(old: Iterable[Path]) -> int:
-    """Return the mode of a staging folder, which only users who may read the old output can access."""
-    for each in old:
-        if (mode := _mode(each)) is not None:
-            return 0o700 | mode & 0o066 | (mode & 0o044) >> 2
-    return 0o777
+def make_stage(stage: Path, old: Iterable[Path]) -> None:
+    """Create a staging folder, which only users who may read the old output can access.
+
+    Where it does not get the group of the old output, that group's permissions are not given to another one.
+    """
+    found = next(filter(None, map(_status, old)), None)
+    stage.mkdir(0o777 if found is None else 0o700 | found.st_mode & 0o066 | (found.st_mode & 0o044) >> 2)
+    made = os.lstat(stage)
+    if found is not None and found.st_gid != made.st_gid:
+        mode = S_IMODE(made.st_mode)
+        stage.chmod(mode & ~0o070 | mode & (mode & 0o007) << 3)
 
 
 def keep_attributes(stage: Path, folder: Path, names: Sequence[str], old: Sequence[Path]) -> None:
@@ -72,14 +77,20 @@ def _extended(path: Path) -> set[str]:
 
 
 def _mode(path: Path) -> int | None:
-    """Return the mode of a file or folder; None if it does not exist, or is a link, whose mode is meaningless."""
+    """Return the mode of a file or folder; None as for `_status`."""
+    status = _status(path)
+    if status is None:
+        return None
+    return S_IMODE(status.st_mode) if S_ISDIR(status.st_mode) else status.st_mode & 0o777
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Return the status of a file or folder; None if it does not exist, or is a link, whose mode is meaningless."""
     try:
-        mode = os.lstat(path).st_mode
+        status = os.lstat(path)
     except OSError:
         return None
-    if S_ISLNK(mode):
-        return None
-    return S_IMODE(mode) if S_ISDIR(mode) else mode & 0o777
+    return None if S_ISLNK(status.st_mode) else status
 
 
 def _below(path: Path) -> Iterator[Path]:

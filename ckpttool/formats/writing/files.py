@@ -11,7 +11,7 @@ from typing import BinaryIO
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
 from ckpttool.core.plain_files import can_be_named, resolved, special_kind
-from ckpttool.formats.writing.attributes import copy_attributes, keep_attributes_below, stage_mode
+from ckpttool.formats.writing.attributes import copy_attributes, keep_attributes_below, make_stage
 from ckpttool.formats.writing.staging import FULL, destination, is_staged, settle
 from ckpttool.formats.writing.system import exchange, sync_folder
 from ckpttool.formats.writing.temporary import sweep, temporary_name
@@ -168,7 +168,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         sweep(path.parent)
     new = temporary_name(path)
     old = new.with_suffix(".old")
-    new.mkdir(stage_mode([path]))
+    make_stage(new, [path])
     try:
         yield new
         for root, _, names in os.walk(new):
@@ -193,7 +193,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def copy_tree(source: Path, target: Path, root: Path) -> None:
     """Copy a file, or a folder with its content; links to files in the folder `root` become files.
 
-    Permissions are copied, but nothing that lets others act as the user who copies: set-user-ID bits, capabilities.
+    Permissions are copied as far as the umask permits, but nothing that lets others act as the user who copies:
+    set-user-ID bits, capabilities.
 
     Raises:
         FormatError: a link leads to a folder or out of `root`, or an entry is neither a file nor a folder.
@@ -212,7 +213,8 @@ def copy_tree(source: Path, target: Path, root: Path) -> None:
     elif source.is_file():
         require_space(source, target.parent)
         shutil.copyfile(source, target)
-        target.chmod(source.stat().st_mode & 0o777)
+        mode, permitted = source.stat().st_mode, target.stat().st_mode & 0o666  # by the umask
+        target.chmod(mode & (permitted | (permitted & 0o444) >> 2))
     else:
         raise FormatError(f"{source} is neither a file nor a folder: it is not copied")
 

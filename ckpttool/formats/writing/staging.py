@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.formats.wire import crc
-from ckpttool.formats.writing.attributes import keep_attributes, stage_mode
+from ckpttool.formats.writing.attributes import keep_attributes, make_stage
 from ckpttool.formats.writing.system import exchange, folder_lock, sync_folder
 from ckpttool.formats.writing.temporary import WriterProcess, is_temporary, output_of, remove_folder, temporary_name
 
@@ -53,7 +53,7 @@ def staged(
     check()
     stage = temporary_name(path)
     try:
-        stage.mkdir(stage_mode(old()))
+        make_stage(stage, old())
         yield stage / path.name
         _commit(stage, path.parent, check, old, done)
     except (CkptError, OSError) as error:

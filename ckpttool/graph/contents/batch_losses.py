@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ckpttool.core.errors import FormatError
+from ckpttool.core.names import number_in
 from ckpttool.graph.contents.collections import own_texts, with_own_texts
 from ckpttool.graph.core import Graph
 
@@ -37,9 +38,9 @@ def batch_loss(graph: Graph) -> BatchLoss | None:
     if kind == "together":
         return BatchLoss()
     known = next((each for each in get_args(Tells) if each == tells), None)
-    if kind != "pairs" or known is None or not near.isdecimal():
+    if kind != "pairs" or known is None or (place := number_in(near)) is None:
         raise FormatError(f"{graph.source}: collection {KEY} has {list(texts)}, which is not a loss of batches")
-    return BatchLoss(known, int(near))
+    return BatchLoss(known, place)
 
 
 def with_batch_loss(graph: Graph, asks: BatchLoss) -> Graph:

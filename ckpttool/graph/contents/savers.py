@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import FormatError, GraphError
+from ckpttool.core.names import number_in
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
 from ckpttool.graph.contents.variable_ops import is_variable, written_variable
@@ -283,5 +284,5 @@ def _restored_key(nodes: Mapping[str, NodeDef], value: str) -> str | None:
         return None
     names, number = nodes.get(nodes[op].input[1].partition(":")[0], NodeDef()), place.rpartition(":")[2]
     keys = names.attr["value"].tensor.string_val if "value" in names.attr else ()
-    position = int(number) if number.isdigit() else len(keys)
-    return keys[position].decode("utf-8", "replace") if position < len(keys) else None
+    position = number_in(number)
+    return keys[position].decode("utf-8", "replace") if position is not None and position < len(keys) else None

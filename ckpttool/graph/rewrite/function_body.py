@@ -6,6 +6,7 @@ from functools import cached_property
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError
+from ckpttool.core.names import number_in
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, FunctionDef, NodeDef, OpDef
 from ckpttool.graph.output_arguments import Arguments, tensors_of
 from ckpttool.graph.rewrite.draft import type_attr
@@ -80,10 +81,11 @@ class Body:
         if name not in self.nodes:
             raise self._error(f"reads {text}, which is not in it")
         argument, _, index = place.partition(":")
-        if index and not index.isdigit():
+        position = number_in(index)
+        if index and position is None:
             raise self._error(f"reads {text}, which is not an output")
         first, count = self._outputs(self.nodes[name], argument)
-        places = [first + int(index)] if index else range(first, first + count)
+        places = [first + position] if position is not None else range(first, first + count)
         return [output_text(self.names[name], position) for position in places]
 
     def value(self, inner: NodeDef) -> str:

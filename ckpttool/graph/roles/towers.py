@@ -7,7 +7,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import VARIABLES
 from ckpttool.graph.roles.comparisons import computed_of_rows
 
-_NUMBER = re.compile(r"_?\d+(?=/|$)")
+_NUMBER = re.compile(r"(?:_|(?<!\d))\d++(?=/|$)")
 
 
 def first_tower(graph: Graph, tensors: Sequence[str]) -> list[str]:

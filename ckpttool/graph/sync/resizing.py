@@ -31,7 +31,7 @@ from ckpttool.graph.sync.dropping import GRADIENTS, outputs, without_ops
 from ckpttool.graph.sync.parts import follow_lookups, new_parts
 
 Shape = tuple[int, ...]
-_SHAPE = re.compile(r"Shape(?:_(\d+))?")
+_SHAPE = re.compile(r"Shape(?:_(\d{1,9}))?")
 
 
 @dataclass(frozen=True)

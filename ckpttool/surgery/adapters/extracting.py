@@ -97,7 +97,7 @@ def factors(base: Tensor, tuned: Tensor, rank: int | None, energy: float, inputs
     (1, (4, 2), (2, 3), True)
 
     Raises:
-        PlanError: a number is not finite, or the matrix is too large to be decomposed.
+        PlanError: a number or its square is not finite, or the matrix is too large to be decomposed.
     """
     change = _outputs_first(widened(tuned), inputs_first) - _outputs_first(widened(base), inputs_first)
     shape = change.shape
@@ -109,7 +109,10 @@ def factors(base: Tensor, tuned: Tensor, rank: int | None, energy: float, inputs
         )
     if not np.isfinite(matrix).all():
         raise PlanError(f"{base.name}: the change contains NaN or infinities")
-    total = sum(float(np.square(block).sum()) for block in _blocks(matrix))
+    with np.errstate(over="ignore"):
+        total = sum(float(np.square(block).sum()) for block in _blocks(matrix))
+    if not np.isfinite(total):
+        raise PlanError(f"{base.name}: the change contains numbers whose squares exceed float64")
     if not total:
         return None
     left, values, right = _of_low_rank(matrix, total) or _decomposed(matrix)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
-from ckpttool.core.names import components, listed, scopes
+from ckpttool.core.names import components, listed, number_in, scopes
 from ckpttool.core.pattern_cost import compiled, quick
 from ckpttool.core.suggestions import suggestion
 from ckpttool.formats import registry
@@ -183,7 +183,8 @@ def _by_names(ckpt: Checkpoint, norm: Norm, layers: Mapping[str, str]) -> str | 
 
 def _follows(layer: str, norm: str) -> bool:
     """Return whether two entries of a Sequential are consecutive; also True for names that are not numbers."""
-    return not (layer.isdecimal() and norm.isdecimal()) or int(layer) + 1 == int(norm)
+    before, after = number_in(layer), number_in(norm)
+    return before is None or after is None or before + 1 == after
 
 
 def _same_but_for_kind(layer: str, norm: str) -> bool:

@@ -198,3 +198,10 @@ def test_a_suffix_that_lies(tmp_path):
     Hdf5().save(tensors_of(a=np.zeros(3)), tmp_path / "w.h5")
     lying = (tmp_path / "w.h5").rename(tmp_path / "w.keras")
     assert registry.find(lying).NAME == "hdf5"
+
+
+def test_more_texts_than_hdf5_adds_in_a_second(tmp_path):
+    texts = {f"text{number}": "x" for number in range(2001)}
+    with pytest.raises(FormatError, match="has 2001 texts, HDF5 stores at most 2000; `to` safetensors stores all"):
+        save_as(Hdf5(), {"w": Tensor.of("w", np.ones(1))}, tmp_path / "x.h5", how=Writing(metadata=texts))
+    assert not list(tmp_path.iterdir())

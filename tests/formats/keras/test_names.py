@@ -173,3 +173,12 @@ def test_weights_of_other_layers_are_called_as_keras_calls_them(tmp_path: Path) 
     model.save(tmp_path / "m.keras")
     found = {name: tensor.shape for name, tensor in open_checkpoint(tmp_path / "m.keras").items()}
     assert found == {variable.path: tuple(variable.shape) for variable in model.weights}
+
+
+@pytest.mark.parametrize("numbers", [("0", "\u00b2"), ("0", "9" * 5000), ("3", "7")])
+def test_groups_whose_weights_have_no_usable_numbers(tmp_path, numbers):
+    path = tmp_path / "x.weights.h5"
+    with h5py.File(path, "w") as file:
+        for number in numbers:
+            file[f"layers/dense/vars/{number}"] = np.ones(2)
+    assert sorted(open_checkpoint(path)) == sorted(f"dense/{'kernel' if each == '0' else each}" for each in numbers)

@@ -186,3 +186,14 @@ def test_names_that_act_or_are_none_are_forbidden(name):
 @pytest.mark.parametrize("name", ["own.Class", "osmosis.Net", "torch.nn.Linear", "builtins.evaluate", "own.<lambda>"])
 def test_names_of_classes_are_allowed(name):
     require_harmless(name)
+
+
+@pytest.mark.parametrize("name", ["m" * 100_000, "m" * 100_000 + ".n!", "." * 100_000, "<.>" * 50_000 + "m"])
+def test_no_name_is_too_long_to_be_judged(name):
+    with pytest.raises(ForbiddenName):
+        require_harmless(name)
+
+
+@pytest.mark.parametrize("name", ["m.n", "..m.n", "m.<locals>.f", "_m1._n", "m..n", "m.n."])
+def test_names_that_are_dotted_are_harmless(name):
+    require_harmless(name)

@@ -8,7 +8,7 @@ from ckpttool import checkpoint
 from ckpttool.core.dtypes import BY_NAME
 from ckpttool.formats.pytorch import tree
 from ckpttool.formats.pytorch.records import Object, Pairs, Storage, View
-from ckpttool.formats.pytorch.tree import find
+from ckpttool.formats.pytorch.tree import TRAINING, find
 
 FLOAT = BY_NAME["float32"]
 HELD = Storage("0", FLOAT, 6)
@@ -108,3 +108,8 @@ def test_an_optimizer_is_left_out_under_any_name(tmp_path):
     value = {"model": {"w": weight}, "mine": torch.optim.SGD([weight], 0.1)}
     opened = checkpoint.open(saved(tmp_path / "x.pt", value))
     assert (list(opened), opened.left_out) == (["w"], ("mine",))
+
+
+def test_the_name_of_a_training_state_may_be_long():
+    assert TRAINING.fullmatch("optim_" * 100_000 + "!") is None
+    assert TRAINING.fullmatch("a_" * 100_000 + "optimizer_" + "b" * 100_000) is not None
