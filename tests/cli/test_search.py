@@ -146,3 +146,13 @@ def test_a_trial_that_fails_is_said(shell: Any, small: Path, data: Path, tmp_pat
     asked = ("search", small, "--data", data, *TRIED, "--keep", "0", "--optimizer", "sgd(1e30)")
     said = shell.run(*asked, "-o", tmp_path / "best.ckpt").stderr
     assert "failed: from scratch: the loss is not finite in epoch 1" in said
+
+
+def test_options_without_an_effect_on_scores_are_refused(shell: Any, small: Path, data: Path) -> None:
+    for options, names in {
+        ("--report", "page.html"): "--report",
+        ("--head", "outputs = dense(5)", "-o", "out.ckpt"): "--head, --output",
+        ("--epochs", "3", "--seed", "2"): "--epochs",
+    }.items():
+        said = shell.error("search", small, "--data", data, "--quick", *options)
+        assert said == f"{names}: --quick scores depths, it neither trains nor writes anything"

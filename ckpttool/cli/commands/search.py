@@ -9,7 +9,7 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, spec, weights_file_option
 from ckpttool.cli.options.rows import ROLES, data_option
-from ckpttool.cli.options.searching import rows_option, search_options, tracker_option
+from ckpttool.cli.options.searching import refuse_with_quick, rows_option, search_options, tracker_option
 from ckpttool.cli.options.training import trial_options
 from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.options.writing import model_output_options
@@ -94,6 +94,8 @@ def search(
     from ckpttool.verbs import search as verb
     from ckpttool.verbs import search_quick
 
+    if quick:
+        refuse_with_quick()
     opened = open_to_run(model, allow_op, options.threads)
     if quick:
         print_quick(search_quick.search_quick(opened, data, options, ProgressPrinter(as_json)), model, data, as_json)

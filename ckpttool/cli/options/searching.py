@@ -4,13 +4,22 @@ import re
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ckpttool.cli.options.decorators import as_value, count_option, together
+from ckpttool.cli.show.help import long_name
 from ckpttool.core.errors import PlanError
+from ckpttool.core.names import listed
 
 if TYPE_CHECKING:
     from ckpttool.verbs.search import SearchOptions
 
+QUICK = (
+    *("model", "weights", "data", "quick", "objective", "features", "preprocess", "seed", "threads"),
+    *("inputs", "labels", "logits", "signature", "allow_op", "trust", "repeats", "config_paths"),
+    *("shown_format", "shown_header", "as_json", "quiet", "verbose"),
+)
+"""The options with an effect on `--quick`."""
 _TIME = re.compile(r"(\d+(?:\.\d+)?) *(s|sec|min|m|h)?")
 _SECONDS = {None: 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 
@@ -43,6 +52,21 @@ def numbers(text: str | None) -> list[int | None]:
     if not all(part == "all" or (part.isdecimal() and int(part)) for part in parts):
         raise PlanError(f"`rows` {text!r}: expected numbers of examples, or all, such as 100,300,all")
     return [None if part == "all" else int(part) for part in parts]
+
+
+def refuse_with_quick() -> None:
+    """Check that the running command was given no option that only a search with trials uses.
+
+    A file of options may have them: it can be of a search with trials.
+
+    Raises:
+        PlanError: there is one.
+    """
+    context = click.get_current_context()
+    sources = {each: context.get_parameter_source(str(each.name)) for each in context.command.params}
+    typed = [each for each, source in sources.items() if source is ParameterSource.COMMANDLINE]
+    if unused := [f"`{long_name(each)}`" for each in typed if each.name not in QUICK]:
+        raise PlanError(f"{listed(unused)}: `quick` scores depths, it neither trains nor writes anything")
 
 
 rows_option = click.option(
