@@ -13,6 +13,9 @@ from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile, PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
+from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.tfjs import format as module
+from ckpttool.formats.tfjs import writing
 from ckpttool.formats.tfjs.format import Tfjs
 
 
@@ -289,3 +292,103 @@ def test_what_was_opened_is_read_after_another_has_replaced_it(tmp_path):
         if number == 1:
             opened = checkpoint.open(path)
     assert {name: tensor.read().tolist() for name, tensor in opened.items()} == {name: [1.0] * 4 for name in "abc"}
+
+
+def test_each_kind_of_weight_is_read_whole_and_in_pieces(tmp_path):
+    weights = [weight("a", [2, 3]), weight("c", [2], **quantised("uint8", 0.5, -1))]
+    opened = checkpoint.open(saved(tmp_path / "model.json", weights, VALUES.tobytes() + b"\2\4"))
+    for name, array in {"a": VALUES, "c": np.float32([0, 1])}.items():
+        assert opened[name].read().tolist() == array.tolist()
+        assert b"".join(map(bytes, opened[name].pieces())) == array.tobytes()
+    texts = np.array([b"x", b""], object)
+    checkpoint.save({"t": texts}, tmp_path / "texts.json")
+    assert checkpoint.open(tmp_path / "texts.json")["t"].read().tolist() == texts.tolist()
+
+
+def test_a_file_that_changes_while_it_is_read_is_found(tmp_path, monkeypatch):
+    files, stream = [f"group1-shard{n}of2.bin" for n in (1, 2)], CheckpointFile.stream
+    for held in (64, 0):
+        opened = checkpoint.open(saved(tmp_path / "model.json", [weight("a", [2, 3])], VALUES.tobytes(), files))
+
+        def read_and_change(self, *where):
+            yield from stream(self, *where)
+            (tmp_path / files[1]).write_bytes(bytes(13))
+
+        with monkeypatch.context() as patch, pytest.raises(CorruptCheckpoint, match=r"shard2of2\.bin changed"):
+            patch.setattr(CheckpointFile, "stream", read_and_change)
+            opened["a"].read()
+        monkeypatch.setattr(module, "HELD_FILES", held - 64)
+    opened = checkpoint.open(saved(tmp_path / "model.json", [weight("a", [2, 3])], VALUES.tobytes(), files))
+    (tmp_path / files[0]).write_bytes(bytes(12))
+    os.utime(tmp_path / files[0], ns=(0, 0))
+    with pytest.raises(CorruptCheckpoint, match=r"shard1of2\.bin changed"):
+        opened["a"].read()
+
+
+@pytest.mark.parametrize(
+    "raw, says",
+    [
+        (b"\1\0\0\0x", "t has 2 texts, more than its files can contain"),
+        (b"\1\0\0\0x\0\0\0", "t is truncated, or the lengths of its texts are wrong"),
+        (b"\4\0\0\0xxxx\0\0\0", "t is truncated, or the lengths of its texts are wrong"),
+        (b"\1\0\0\0x\x09\0\0\0yz", "t ends at byte 18 of its files, which have 11: one is truncated"),
+    ],
+)
+def test_texts_that_lost_their_ends_are_damaged(tmp_path, raw, says):
+    with pytest.raises(CorruptCheckpoint, match=says):
+        checkpoint.open(saved(tmp_path / "model.json", [weight("t", [2], "string")], raw.replace(rb"\9", b"\x09")))
+
+
+def test_more_texts_than_are_read_are_neither_read_nor_written(tmp_path, monkeypatch):
+    texts = np.array([b"xy", b"z"], object)
+    checkpoint.save({"t": texts}, tmp_path / "model.json")
+    monkeypatch.setattr(module, "TEXTS_LIMIT", 10)
+    with pytest.raises(FormatError, match="t stores texts in files of over 10 bytes, which is not supported"):
+        checkpoint.open(tmp_path / "model.json")
+    for name, limit in (("TEXTS_LIMIT", 10), ("MOST_TEXTS", 1)):
+        with monkeypatch.context() as patch, pytest.raises(FormatError, match="would have 2 texts of 11 bytes"):
+            patch.setattr(writing, name, limit)
+            checkpoint.save({"t": texts}, tmp_path / "new.json")
+    monkeypatch.setattr(writing, "MOST_FILES", 3)
+    values = {name: np.zeros(4, "f") for name in "abc"}
+    with pytest.raises(FormatError, match="would have 3 files of weights, 3 are read: `shard_bytes`"):
+        checkpoint.save(values, tmp_path / "new.json", how=Writing(shard_bytes=16))
+    assert not list(tmp_path.glob("new*"))
+    checkpoint.save(values, tmp_path / "new.json", how=Writing(shard_bytes=32))
+
+
+@pytest.mark.parametrize("fault", ["files", "bytes"])
+def test_what_was_written_is_compared_before_it_replaces_the_old_one(tmp_path, monkeypatch, fault):
+    checkpoint.save({"a": VALUES}, tmp_path / "model.json")
+    described, write = writing._Group.described, writing._write_file
+    monkeypatch.chdir(tmp_path)
+
+    def of_another_file(group):
+        (place,) = [path for path in group.files if path.stat().st_size]
+        place.with_name("other.bin").write_bytes(place.read_bytes())
+        return {**described(group), "paths": ["other.bin"]}
+
+    def cut(tensors, path):
+        write(tensors, path)
+        os.truncate(path, max(0, path.stat().st_size - 1))
+
+    if fault == "files":
+        monkeypatch.setattr(writing._Group, "described", of_another_file)
+    else:
+        monkeypatch.setattr(writing, "_write_file", cut)
+    says = {"files": "are others than were written", "bytes": "do not have the 24 bytes that were written"}[fault]
+    with pytest.raises(CorruptCheckpoint, match=says):
+        checkpoint.save({"a": VALUES * 2}, "model.json", overwrite=True)
+    assert checkpoint.open("model.json")["a"].read().tolist() == VALUES.tolist()
+
+
+def test_files_that_a_model_json_lists_are_beside_it(tmp_path):
+    path = saved(tmp_path / "model.json", [weight("a", [2, 3])], VALUES.tobytes())
+    (part,) = tmp_path.glob("*.bin")
+    assert Tfjs().files_beside(path) == Tfjs().files_named_in(tmp_path) == [part]
+    (tmp_path / "net.json").write_bytes(path.read_bytes())
+    assert Tfjs().files_beside(tmp_path / "net.json") == []
+    path.write_text("{")
+    assert Tfjs().files_beside(path) == []
+    path.unlink()
+    assert Tfjs().files_beside(path) == []

@@ -240,3 +240,16 @@ def test_chunks_that_unpack_to_much_more_than_their_array_are_limited(tmp_path, 
     folder = crafted(tmp_path / "b", array_json(chunks=[100_000]))
     with pytest.raises(FormatError, match=r"its arrays are declared with 400000 bytes, but \d+ are stored"):
         checkpoint.open(folder)
+
+
+def test_arrays_that_are_split_into_many_chunks_together_are_refused(tmp_path, monkeypatch):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    for name in ("v", "w"):
+        group.create_array(name, data=CUBE, chunks=(4, 5, 3))
+    monkeypatch.setattr(arrays, "MOST_CHUNKS", 4)
+    opened = checkpoint.open(tmp_path / "a.zarr")
+    assert {array.band for _, array in arrays.ZarrTensors(tmp_path / "a.zarr").arrays.values()} == {4 * 5 * 3 * 4}
+    assert np.array_equal(opened["v"].read(), CUBE)
+    monkeypatch.setattr(arrays, "MOST_CHUNKS", 3)
+    with pytest.raises(FormatError, match=r"a\.zarr: its arrays are split into 4 chunks, at most 3 are read"):
+        checkpoint.open(tmp_path / "a.zarr")
