@@ -129,12 +129,14 @@ def test_a_folder_that_replaces_another_has_its_mode_and_its_files_theirs(tmp_pa
 def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(tmp_path):
     (tmp_path / "mine").mkdir(mode=0o700)
     (tmp_path / "mine/letter").write_text("dear")
+    (tmp_path / "mine/letter").chmod(0o600)
     (tmp_path / "out").symlink_to(tmp_path / "mine")
     with replacing_folder(tmp_path / "out") as folder:
         (folder / "letter").write_text("new")
     assert not (tmp_path / "out").is_symlink()
     assert [(tmp_path / name / "letter").read_text() for name in ("out", "mine")] == ["new", "dear"]
-    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("out", "mine")] == [0o755, 0o700]
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("out", "out/letter", "mine", "mine/letter")]
+    assert modes == [0o755, 0o644, 0o700, 0o600]
 
 
 def test_a_link_that_leads_nowhere_is_part_of_a_folder_like_others(tmp_path):

@@ -403,3 +403,13 @@ def test_bits_that_are_more_than_permissions_stay_on_folders_alone():
             place.mkdir() if path == "folder" else place.touch()
     modes = {path.name: S_IMODE(path.lstat().st_mode) for path in Path().iterdir()}
     assert modes == {"file": 0o755, "link": 0o644, "folder": 0o2750}
+
+
+def test_each_file_of_an_output_keeps_its_own_mode_and_a_new_one_has_the_main_files():
+    write()
+    for name, mode in {"x": 0o600, "x.meta": 0o640}.items():
+        Path(name).chmod(mode)
+    write(beside=(".meta", ".data-1"))
+    assert {path.name: S_IMODE(path.stat().st_mode) for path in Path().iterdir()} == {
+        **{"x": 0o600, "x.meta": 0o640, "x.data-1": 0o600}
+    }

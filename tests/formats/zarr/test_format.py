@@ -13,6 +13,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.zarr import arrays, store
+from ckpttool.formats.zarr.format import Zarr
 
 CUBE = np.arange(7 * 5 * 3, dtype=np.float32).reshape(7, 5, 3)
 
@@ -248,7 +249,7 @@ def test_arrays_that_are_split_into_many_chunks_together_are_refused(tmp_path, m
         group.create_array(name, data=CUBE, chunks=(4, 5, 3))
     monkeypatch.setattr(arrays, "MOST_CHUNKS", 4)
     opened = checkpoint.open(tmp_path / "a.zarr")
-    assert {array.band for _, array in arrays.ZarrTensors(tmp_path / "a.zarr").arrays.values()} == {4 * 5 * 3 * 4}
+    assert {array.band for _, array in Zarr().open(tmp_path / "a.zarr").arrays.values()} == {4 * 5 * 3 * 4}
     assert np.array_equal(opened["v"].read(), CUBE)
     monkeypatch.setattr(arrays, "MOST_CHUNKS", 3)
     with pytest.raises(FormatError, match=r"a\.zarr: its arrays are split into 4 chunks, at most 3 are read"):
