@@ -18,8 +18,8 @@ PACKAGES = {
     "hf": "huggingface_hub",
 }
 """The packages that fsspec requires, by scheme."""
-TEMPORARY = (408, 425, 429)
-"""HTTP status codes of refusals that do not concern the requested file."""
+DENIED = (401, 403, 405, 451)
+"""HTTP status codes of refusals; an answer that violates the protocol counts as 400."""
 BUSY = (429, 503)
 """HTTP status codes whose answers may have a Retry-After header."""
 SECONDS: float = 60
@@ -59,9 +59,7 @@ def waiting(status: int, headers: Mapping[str, str]) -> int | None:
 def is_refusal(error: CkptError) -> bool:
     """Return whether a server's answer was that a file may not be read, rather than that it could not answer."""
     cause = error.__cause__
-    status = getattr(cause, "status", None)
-    denied = isinstance(status, int) and 400 <= status < 500 and status not in TEMPORARY
-    return denied or isinstance(cause, PermissionError)
+    return getattr(cause, "status", None) in DENIED or isinstance(cause, PermissionError)
 
 
 def _reason(error: Exception) -> str:
@@ -69,18 +67,22 @@ def _reason(error: Exception) -> str:
         return f"{_LEAST}, and this one is large: download it, and give its path"
     if isinstance(error, TimeoutError):
         return f"the server did not answer within {SECONDS} seconds"
-    status, message = getattr(error, "status", None), getattr(error, "message", "")
+    status, message, said = getattr(error, "status", None), getattr(error, "message", ""), _shown(str(error))
     if isinstance(error, PermissionError) or status in (401, 403):
         return (
-            f"the server refuses access ({status or error}): check that credentials are set, and that they allow "
+            f"the server refuses access ({status or said}): check that credentials are set, and that they allow "
             "reading it"
         )
     if "credentials" in str(error):
-        return f"{error}: set the service's credentials, or FSSPEC_S3_ANON=true for a public bucket"
+        return f"{said}: set the service's credentials, or FSSPEC_S3_ANON=true for a public bucket"
     wait = waiting(status, getattr(error, "headers", None) or {}) if status in BUSY else None
     later = f": try again in {counted(wait, 'second')}" if wait is not None else ""
-    text = f"the server answers {status} {message}{later}" if status else str(error)
-    return visible(" ".join(text.split()))[:LONGEST_REASON] or type(error).__name__
+    return (_shown(f"the server answers {status} {message}{later}") if status else said) or type(error).__name__
+
+
+def _shown(text: str) -> str:
+    """Return the start of a server's text in one line."""
+    return visible(" ".join(text.split()))[:LONGEST_REASON]
 
 
 def scheme_of(url: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingDependency
 from ckpttool.remote import server_errors
-from ckpttool.remote.server_errors import one_line_errors, waiting
+from ckpttool.remote.server_errors import is_refusal, one_line_errors, waiting
 
 SHOWN = "https://host/x.npz"
 URL = "https://me:key@host/x.npz?signature=secret"
@@ -38,6 +38,11 @@ def said(error: Exception, url: str = URL) -> str:
         (OSError("at https://host/y?key=secret now"), f"{SHOWN}: at https://host/y now"),
         (OSError("\x1b[31m"), rf"{SHOWN}: \x1b[31m"),
         (OSError("x" * 301), f"{SHOWN}: " + "x" * 300),
+        (
+            PermissionError("no\n\x1b[31m" + "x" * 1000),
+            rf"{SHOWN}: the server refuses access (no \x1b[31m{'x' * 289}): check that credentials are set, and that "
+            "they allow reading it",
+        ),
     ],
 )  # fmt: skip
 def test_an_error_is_one_line_with_the_answer(error, words):
@@ -96,3 +101,13 @@ def test_a_package_that_is_missing_is_named(url, module, package):
 def test_a_busy_server_says_how_long_to_wait(status, text, seconds):
     assert waiting(status, {"Retry-After": text}) == seconds
     assert waiting(status, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "refuses"),
+    [(Answer(403), True), (PermissionError(), True), (Answer(503), False), (Answer(400), False), (OSError(), False)],
+)
+def test_a_refusal_is_none_of_the_other_errors(error, refuses):
+    with pytest.raises(CkptError) as caught, one_line_errors(URL):
+        raise error
+    assert is_refusal(caught.value) == refuses

@@ -111,7 +111,11 @@ class _Trace:
     def __init__(self, model: KerasModel) -> None:
         tf1 = tensorflow().compat.v1
         self.model = model
-        self.inputs = [_placeholder(tensor) for tensor in model.live.inputs]
+        try:
+            inputs = model.live.inputs
+        except (AttributeError, ValueError) as error:  # a Sequential model to which nothing gives a shape
+            raise GraphError(f"{model.network.path}: the network cannot be traced: {reason_of(error)}") from error
+        self.inputs = [_placeholder(tensor) for tensor in inputs]
         self.training = tf1.placeholder_with_default(False, (), name=TRAINING)
         self.values = Values(model)
         self.calls: dict[str, tuple[Any, ...]] = {}

@@ -176,3 +176,10 @@ def test_an_error_of_the_tool_keeps_its_kind_and_facts(tmp_path: Path, monkeypat
     monkeypatch.setattr(trace, "_plain", damaged)
     with pytest.raises(CorruptCheckpoint, match=r"^net\.keras: dense/kernel is damaged$"):
         Model.open(tmp_path / "net.keras")
+
+
+def test_a_network_without_inputs_cannot_be_traced(tmp_path: Path) -> None:
+    keras.Sequential([], name="empty").save(tmp_path / "net.keras")
+
+    with pytest.raises(GraphError, match=r"net\.keras: the network cannot be traced: .*'empty' has no defined inputs"):
+        Model.open(tmp_path / "net.keras")
