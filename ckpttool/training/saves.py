@@ -29,9 +29,16 @@ from ckpttool.model.families import CheckpointWriter
 from ckpttool.model.model import write_model
 from ckpttool.training.run import Epoch, Position
 from ckpttool.training.save_interval import Every
-from ckpttool.training.save_state import BEST, KeptState, SaveState, as_asked_now
+from ckpttool.training.save_state import (
+    BEST,
+    STATE,
+    KeptState,
+    SaveState,
+    as_asked_now,
+    hash_of_prefix,
+    name_of_step,
+)
 
-_STATE = ".state.json"
 _STEP = re.compile(r"step-\d{8,}\.ckpt")
 
 
@@ -81,7 +88,7 @@ def _folder(output: str | Path) -> Path:
 def _states(folder: Path) -> list[Path]:
     """Return the states of the saves in a folder, the latest last; an interrupted commit is completed first."""
     settle(folder)
-    return sorted(folder.glob(f"*{_STATE}"))
+    return sorted(folder.glob(f"*{STATE}"))
 
 
 class Saves:
@@ -112,7 +119,7 @@ class Saves:
     def done(self) -> list[Path]:
         """The folder, if the commit is to remove it: no saves were requested, and it has no other files."""
         there = self.folder.iterdir() if self.folder.is_dir() else ()
-        own = all(path.name.endswith(_STATE) or _is_own(path) or is_temporary(path.name) for path in there)
+        own = all(path.name.endswith(STATE) or _is_own(path) or is_temporary(path.name) for path in there)
         return [self.folder] if own and not self._every else []
 
     def end(self) -> None:
@@ -138,12 +145,12 @@ class Saves:
     def write(self, graph: Graph, tensors: Mapping[str, Tensor], position: Position, kept: KeptWeights | None) -> Path:
         """Write a save, delete the oldest beyond those to keep, and return its prefix."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        prefix = self.folder / f"step-{position.step:08d}.ckpt"
+        prefix = self.folder / f"{name_of_step(position.step)}.ckpt"
         state = {"position": asdict(position), "kept": self._write_kept(kept), "asked": self._asked}
         with staged_output(prefix, CheckpointWriter(prefix), True, [self._state_path(prefix)]) as place:
             write_model(graph, tensors, place, overwrite=False)
             with replacing(self._state_path(place)) as file:
-                file.write(checked_json.dumps(state))
+                file.write(checked_json.dumps({**state, "sha256": hash_of_prefix(place)}))
         self.last, self._last_step, self._last_time = prefix, position.step, time.monotonic()
         self._forget()
         return prefix
@@ -153,12 +160,13 @@ class Saves:
 
         Raises:
             PlanError: an option, the model or the data differ from those of the run that made it.
+            CorruptCheckpoint: its state is damaged, or of other checkpoints.
         """
         states = _states(self.folder)
         if not states:
             return None
         state = SaveState.read(states[-1])
-        prefix = self.folder / f"{states[-1].name.removesuffix(_STATE)}.ckpt"
+        prefix = self.folder / f"{states[-1].name.removesuffix(STATE)}.ckpt"
         asked = as_asked_now(state.asked)
         self.last = self._source = prefix
         self._last_step = state.position.step
@@ -166,10 +174,11 @@ class Saves:
         if differ:
             was = ", ".join(f"{key} was {asked.get(key)}, now {self._asked.get(key)}" for key in differ)
             raise PlanError(f"`resume`: {self.last} is of a run with other options: {was}")
+        state.require_checkpoints(states[-1])
         return Saved(state.position, checkpoint.open(prefix), self._read_kept(state.kept))
 
     def _state_path(self, prefix: Path) -> Path:
-        return prefix.with_name(f"{prefix.stem}{_STATE}")
+        return prefix.with_name(f"{prefix.stem}{STATE}")
 
     def _write_kept(self, kept: KeptWeights | None) -> dict[str, Any] | None:
         if kept is None:
@@ -177,7 +186,7 @@ class Saves:
         prefix = self.folder / f"best-{kept.epoch.epoch:04d}.ckpt"
         if not Path(f"{prefix}.meta").exists():
             write_model(kept.graph, kept.tensors, prefix, overwrite=True)
-        return {"prefix": prefix.name, "epoch": asdict(kept.epoch), "frozen": list(kept.frozen)}
+        return asdict(KeptState(prefix.name, kept.epoch, list(kept.frozen), hash_of_prefix(prefix)))
 
     def _read_kept(self, state: KeptState | None) -> KeptWeights | None:
         if state is None:
@@ -198,7 +207,7 @@ class Saves:
         for state in old:
             state.unlink()
         left = [state for state in states if state not in old]
-        wanted = {f"{state.name.removesuffix(_STATE)}.ckpt" for state in left}
+        wanted = {f"{state.name.removesuffix(STATE)}.ckpt" for state in left}
         wanted |= {kept.prefix for state in left if (kept := SaveState.read(state).kept)}
         # Also what a killed run was deleting; a graph goes first, since with it best weights count as written.
         for path in sorted(self.folder.glob("*.ckpt.*"), key=lambda path: path.suffix != ".meta"):

@@ -7,8 +7,10 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, PlanError
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.wire import checked_json
 from ckpttool.graph import files
+from ckpttool.model.model import write_model
 from ckpttool.training.run import Epoch, Position
 from ckpttool.training.save_interval import Every
 from ckpttool.training.saves import KeptWeights, Saves, asked_before, refuse_saves
@@ -92,6 +94,42 @@ def test_a_state_that_was_changed(output: Path) -> None:
     state.write_bytes(state.read_bytes().replace(b'"batch": 2', b'"batch": 3'))
     with pytest.raises(CorruptCheckpoint, match="it has changed since it was written"):
         saves_of(output).latest()
+
+
+def test_a_state_of_another_step(output: Path) -> None:
+    written(saves_of(output), 2, 4)
+    older, newer = states(output)
+    newer.write_bytes(older.read_bytes())
+    with pytest.raises(
+        CorruptCheckpoint, match=r"step-00000004\.state\.json is damaged: its position is step 2; delete"
+    ):
+        saves_of(output).latest()
+
+
+@pytest.mark.parametrize("name", ["step-00000004.ckpt", "best-0001.ckpt"])
+def test_checkpoints_of_another_run(output: Path, name: str) -> None:
+    """Whole and with the right names, but from elsewhere: the run would end with other weights."""
+    written(saves_of(output), 2, 4, best=1)
+    folder = Path(f"{output}.saves")
+    other = {each: Tensor.of(each, tensor.read() + 1) for each, tensor in checkpoint.open(MODEL).items()}
+    write_model(files.load(MODEL), other, folder / name, overwrite=True)
+    states(output)[0].unlink()
+    said = rf"{name} is not the checkpoint that .*step-00000004\.state\.json was written with; delete step-00000004"
+    with pytest.raises(CorruptCheckpoint, match=said):
+        saves_of(output).latest()
+    for path in folder.glob(f"{name}.*"):
+        path.unlink()
+    with pytest.raises(CorruptCheckpoint, match=said):
+        saves_of(output).latest()
+
+
+def test_a_state_of_a_version_that_wrote_no_hashes(output: Path) -> None:
+    written(saves_of(output), 2, best=1)
+    (state,) = states(output)
+    facts = checked_json.loads(state.read_bytes())
+    del facts["sha256"], facts["kept"]["sha256"]
+    state.write_bytes(checked_json.dumps(facts))
+    assert saves_of(output).latest() is not None
 
 
 def test_a_save_without_a_state_does_not_count(output: Path) -> None:
