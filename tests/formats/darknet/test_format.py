@@ -131,3 +131,18 @@ def test_what_is_no_file_of_darknet_is_refused(tmp_path):
     (tmp_path / "net.weights").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(FormatError, match="git lfs pull"):
         registry.find(tmp_path / "net.weights")
+
+
+def test_a_header_has_a_version_and_is_as_long_as_that_says(tmp_path):
+    empty = network(channels=1)
+    for header, seen in {
+        struct.pack("<4i", 0, 1, 9, 7): "7",
+        struct.pack("<3iQ", 0, 2, 0, 7): "7",
+        struct.pack("<3iQ", 1, 0, 0, 1 << 40): str(1 << 40),
+        struct.pack("<4i", 0, 2, 0, 7): "7",
+    }.items():
+        assert checkpoint.open(write(tmp_path, empty, numbers(0), header=header)).metadata["seen"] == seen
+    with pytest.raises(CorruptCheckpoint, match="it has 15 bytes, a header has 16 or 20: it is truncated"):
+        checkpoint.open(write(tmp_path, empty, numbers(0), header=struct.pack("<4i", 0, 1, 9, 7)[:15]))
+    with pytest.raises(CorruptCheckpoint, match=r"its version would be \[-1, 2, 0\]"):
+        checkpoint.open(write(tmp_path, empty, numbers(0), header=struct.pack("<3iQ", -1, 2, 0, 7)))
