@@ -2,7 +2,8 @@
 
 import pytest
 
-from ckpttool.catalogue.manifest import FORMAT, Manifest, StoredFile
+from ckpttool.catalogue import manifest
+from ckpttool.catalogue.manifest import FORMAT, LARGEST, Manifest, StoredFile
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.wire import checked_json
 
@@ -32,3 +33,45 @@ def test_a_manifest_of_a_newer_version_is_not_damaged():
     newer = checked_json.dumps(MANIFEST.as_json() | {"format": FORMAT + 1}, indent=None)
     with pytest.raises(FormatError, match=f"a manifest has format {FORMAT + 1}, .* reads up to {FORMAT}: update it"):
         Manifest.loads(newer, "net", 3)
+
+
+TENSOR = {"name": "w", "shape": [0, 3], "dtype": "float32", "sha256": "b" * 64}
+FILE = {"path": "w.npz", "sha256": "a" * 64, "bytes": 7}
+
+
+@pytest.mark.parametrize(
+    "facts, says",
+    [
+        ({"tensors": [TENSOR | {"shape": [-1]}]}, "has the tensor .* which is not valid"),
+        ({"tensors": [TENSOR | {"shape": [LARGEST + 1]}]}, "has the tensor .* which is not valid"),
+        ({"tensors": [TENSOR | {"shape": [True]}]}, "has the tensor .* which is not valid"),
+        ({"tensors": [TENSOR | {"dtype": 3}]}, "has dtype: 3, not a str"),
+        ({"tensors": [TENSOR | {"sha256": "B" * 64}]}, "has the tensor .* which is not valid"),
+        ({"layers": [{"name": "l", "variables": [3]}]}, "something other than texts in variables"),
+        ({"layers": [{"name": "l", "parameters": -1}]}, "has parameters: -1, expected 0 to"),
+        ({"files": [FILE | {"sha256": "../" + "a" * 61}]}, r"'w\.npz' has the hash '\.\./a"),
+        ({"files": [FILE | {"path": "../w.npz"}]}, "which is not inside its folder"),
+        ({"files": [FILE | {"path": "w" * 256}]}, "which is not inside its folder"),
+        ({"files": [FILE | {"path": ".Manifest.json"}]}, "which is not inside its folder"),
+        ({"files": [FILE | {"bytes": True}]}, "has bytes: True, not a int"),
+        ({"files": [FILE, FILE | {"path": "W.npz"}]}, "lists no files, or two under one path"),
+        ({"files": []}, "lists no files, or two under one path"),
+    ],
+)
+def test_a_field_that_no_manifest_has_is_named(facts, says):
+    whole = MANIFEST.as_json() | {"tensors": [TENSOR], "layers": [{"name": "l", "variables": ["w"], "parameters": 0}]}
+    assert Manifest.loads(checked_json.dumps(whole, indent=None), "net", 3).tensors == [TENSOR]
+    with pytest.raises(CorruptCheckpoint, match=says):
+        Manifest.loads(checked_json.dumps(whole | facts, indent=None), "net", 3)
+
+
+def test_more_files_than_an_entry_has_are_refused(monkeypatch):
+    monkeypatch.setattr(manifest, "MOST_FILES", 2)
+    for count in (2, 3):
+        rows = [FILE | {"path": f"{number}.npz"} for number in range(count)]
+        text = checked_json.dumps(MANIFEST.as_json() | {"files": rows, "main": "0.npz"}, indent=None)
+        if count == 2:
+            assert len(Manifest.loads(text, "net", 3).files) == 2
+        else:
+            with pytest.raises(CorruptCheckpoint, match="its manifest lists 3 files, at most 2 are allowed"):
+                Manifest.loads(text, "net", 3)
