@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ckpttool.core.errors import FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.lineage.output import KEY
 
 if TYPE_CHECKING:
@@ -106,9 +106,16 @@ class SourceFile:
         return replace(self.named, hash=self._hash or self.named.hash)
 
     def hash_in(self, threads: "HashThreads") -> None:
-        """Start to hash the file in a thread, unless it was hashed before."""
+        """Start to hash the file in a thread, unless it was hashed before.
+
+        Raises:
+            CorruptCheckpoint: one of its files has been removed since it was opened.
+        """
         if self._hash is None and self.named.files:
-            threads.start(self.named.files_at(self.path), partial(setattr, self, "_hash"))
+            try:
+                threads.start(self.named.files_at(self.path), partial(setattr, self, "_hash"))
+            except MissingFile as error:
+                raise CorruptCheckpoint(f"{self.path} changed while it was read: {error}") from error
 
     @cached_property
     def chain(self) -> "Chain":

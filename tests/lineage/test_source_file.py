@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.formats.format import Writing
 from ckpttool.lineage.file_hash import HashThreads
 from ckpttool.lineage.records import PATCH
 from ckpttool.lineage.source_file import SourceFile
@@ -41,3 +43,14 @@ def test_what_its_name_determines_is_hashed_by_its_name_alone() -> None:
         source.hash_in(threads)
         threads.wait()
     assert source.source.hash == named
+
+
+def test_a_source_of_several_files_that_is_replaced_before_the_output_is_written_has_changed(tmp_path: Path) -> None:
+    path, output = tmp_path / "s.safetensors", tmp_path / "copy.npz"
+    values = {name: np.ones(90, np.float32) for name in "abc"}
+    checkpoint.save(values, path, how=Writing(shard_bytes=400))
+    opened = checkpoint.open(path)
+    checkpoint.save(values, path, overwrite=True, how=Writing(shard_bytes=800))  # files of other names
+    with pytest.raises(CorruptCheckpoint, match=r"s\.safetensors changed while it was read: .* is missing"):
+        checkpoint.save(opened, output)
+    assert not output.exists()
