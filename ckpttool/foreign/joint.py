@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
+from ckpttool.core.names import FARTHEST
 from ckpttool.foreign.names import layer_by_role, scope_of
 from ckpttool.foreign.whole_layers import LayerOrder, arranged
 from ckpttool.layouts.candidates import candidates
@@ -192,8 +193,12 @@ def attentions(shapes: Mapping[str, Shape]) -> Iterator[list[str]]:
     layers: dict[str, list[str]] = {}
     for name in sorted(shapes, key=lambda name: "bias" in re.split(r"[/.]", name)[-1]):
         layers.setdefault(layer_by_role(name), []).append(name)
-    # an attention's layers contain a matrix, normalisations do not
-    layers = {layer: names for layer, names in layers.items() if any(len(shapes[name]) > 1 for name in names)}
+    # an attention's layers contain a matrix, normalisations do not; their names are not endless
+    layers = {
+        layer: names
+        for layer, names in layers.items()
+        if len(layer) <= FARTHEST and any(len(shapes[name]) > 1 for name in names)
+    }
     below: dict[str, list[str]] = {}
     for layer in layers:
         scope = layer

@@ -51,6 +51,8 @@ HARMLESS = frozenset(
 ) - {"builtins.getattr", "torch.storage._load_from_bytes"}
 """Callables that create tensors, arrays and plain values, and have no other effect."""
 OPCODES = 5_000_000
+LONGEST_TEXT, TEXTS_LIMIT, TEXT_OVERHEAD = 1000, 50_000_000, 64
+"""The maximum size of a text that may be part of a name, and of all that are kept, with what Python needs for each."""
 TEXTS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"}
 HELP = "do not unpickle it; `import` reads its weights without that, or ask for a safetensors file"
 _MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg", "__main__": "__main__"}
@@ -98,6 +100,7 @@ def _names(data: IO[bytes]) -> Iterator[str]:
     """Yield the dotted name of each global that one pickle imports; an empty string if the name is computed."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+    room = TEXTS_LIMIT
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         if count > OPCODES:
             raise ValueError(f"it has more than {OPCODES} opcodes")
@@ -116,7 +119,9 @@ def _names(data: IO[bytes]) -> Iterator[str]:
         elif name in ("GET", "BINGET", "LONG_BINGET"):
             stack.append(memo.get(int(str(argument))))
         else:
-            _move(stack, opcode, argument if name in TEXTS else None)
+            text = argument if name in TEXTS and len(str(argument)) <= LONGEST_TEXT and room > 0 else None
+            room -= TEXT_OVERHEAD + len(text) if text else 0
+            _move(stack, opcode, text)
 
 
 def _move(stack: list[Any], opcode: pickletools.OpcodeInfo, text: Any) -> None:
