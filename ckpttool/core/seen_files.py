@@ -27,6 +27,11 @@ class SeenFiles:
         stamp = None if status is None else _stamp_of(status)
         self._differ |= self._stamps.setdefault(str(path), stamp) != stamp
 
+    def is_other(self, path: Path | str) -> bool:
+        """Return whether a path that referred to a file refers to another one now, or to none."""
+        stamp, status = self._stamps.get(str(path)), status_of(path)
+        return stamp is not None and (status is None or _stamp_of(status) != stamp)
+
     def are_there(self, folder: Path) -> bool:
         """Return whether each path still refers to the same file; those in `folder` are looked up in a single folder.
 
@@ -47,9 +52,9 @@ def note(path: Path | str, status: os.stat_result | None) -> None:
         seen.note(path, status)
 
 
-def are_noted() -> bool:
-    """Return whether files are being noted now."""
-    return _noting.get() is not None
+def noting() -> SeenFiles | None:
+    """Return the files that have been noted so far, or None if none are being noted now."""
+    return _noting.get()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ckpttool.core import seen_files
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.lineage.output import KEY
 
@@ -44,6 +45,7 @@ class SourceFile:
         """
         self.path, self._name_it, self._metadata, self._framework = path, name_it, metadata, framework
         self._hash: str | None = None
+        self._seen = seen_files.noting()
 
     @classmethod
     def of_checkpoint(cls, path: Path, format_: "Format", tensors: "Tensors") -> "SourceFile":
@@ -91,7 +93,9 @@ class SourceFile:
 
     def of_changes(self) -> "SourceFile":
         """Return the same file as one of changes."""
-        return SourceFile(self.path, self._name_it, self._metadata, None)
+        file = SourceFile(self.path, self._name_it, self._metadata, None)
+        file._seen = self._seen
+        return file
 
     @cached_property
     def named(self) -> "Source":
@@ -100,22 +104,34 @@ class SourceFile:
 
     @property
     def source(self) -> "Source":
-        """The file with its hash."""
+        """The file with its hash; raises the same error as `hash_in`."""
         if self._hash is None and self.named.files:
-            self._hash = self.named.hashed(self.path).hash
+            from ckpttool.lineage.file_hash import hash_of
+
+            self._hash = hash_of(self._files())
         return replace(self.named, hash=self._hash or self.named.hash)
 
     def hash_in(self, threads: "HashThreads") -> None:
         """Start to hash the file in a thread, unless it was hashed before.
 
         Raises:
-            CorruptCheckpoint: one of its files has been removed since it was opened.
+            CorruptCheckpoint: one of its files has been replaced or removed since it was opened.
         """
         if self._hash is None and self.named.files:
             try:
-                threads.start(self.named.files_at(self.path), partial(setattr, self, "_hash"))
+                threads.start(self._files(), partial(setattr, self, "_hash"))
             except MissingFile as error:
                 raise CorruptCheckpoint(f"{self.path} changed while it was read: {error}") from error
+
+    def _files(self) -> list[Path]:
+        """Return the paths of its files, after checking that they still are those that were opened."""
+        files = self.named.files_at(self.path)
+        if self._seen and (others := [file for file in files if self._seen.is_other(file)]):
+            raise CorruptCheckpoint(
+                f"{self.path} changed while it was read: {others[0]} is not the file that was opened, whose hash is "
+                "unknown; open it again"
+            )
+        return files
 
     @cached_property
     def chain(self) -> "Chain":

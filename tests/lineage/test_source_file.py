@@ -51,6 +51,22 @@ def test_a_source_of_several_files_that_is_replaced_before_the_output_is_written
     checkpoint.save(values, path, how=Writing(shard_bytes=400))
     opened = checkpoint.open(path)
     checkpoint.save(values, path, overwrite=True, how=Writing(shard_bytes=800))  # files of other names
-    with pytest.raises(CorruptCheckpoint, match=r"s\.safetensors changed while it was read: .* is missing"):
+    with pytest.raises(CorruptCheckpoint, match=r"s\.safetensors changed while it was read: .* is not the file"):
         checkpoint.save(opened, output)
     assert not output.exists()
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.npz", "a"])
+def test_the_hash_of_a_file_that_replaced_the_one_that_was_opened_is_not_its(tmp_path: Path, name: str) -> None:
+    checkpoint.save({"w": np.zeros(4, np.float32)}, tmp_path / name)
+    opened = checkpoint.open(tmp_path / name)
+    again = checkpoint.open(tmp_path / name)
+    (tmp_path / "link").hardlink_to(next(tmp_path.iterdir()))
+    checkpoint.save(opened, tmp_path / "first.npz")
+    checkpoint.save({"w": np.ones(4, np.float32)}, tmp_path / name, overwrite=True)
+    with pytest.raises(CorruptCheckpoint, match=r"changed while it was read: .* is not the file that was opened"):
+        checkpoint.save(again, tmp_path / "second.npz")
+    assert not (tmp_path / "second.npz").exists()
+    checkpoint.save(opened, tmp_path / "third.npz")  # its hash was known before
+    first, third = (lineage_of(tmp_path / each, {}).records[-1].sources for each in ("first.npz", "third.npz"))
+    assert first == third

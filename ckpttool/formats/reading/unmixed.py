@@ -23,7 +23,7 @@ def unmixed(path: Path, read: Callable[[], Read], suffices: Callable[[Read], boo
     Raises:
         CorruptCheckpoint: the files were replaced during every attempt.
     """
-    if seen_files.are_noted() or is_remote(path):
+    if seen_files.noting() is not None or is_remote(path):
         return read()  # the outermost call compares all
     for _ in range(ATTEMPTS):
         settle(path)
