@@ -136,6 +136,9 @@ class Tool(click.Group):
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run a command and exit with the code that docs/design.md defines for its outcome."""
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed; a file that is opened later must not take its descriptor
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no name may stop a command
         warnings.filterwarnings("ignore", NUMBERS_OF_FILES, RuntimeWarning)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +105,11 @@ def test_a_terminal_without_unicode_gets_no_traceback(hostile: Path, arguments: 
         check=True,
     )
     assert b"\\udcff" in done.stdout
+
+
+def test_closed_streams_are_no_error(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", w=np.ones(2))
+    command = f"{shlex.quote(sys.executable)} -m ckpttool vars {shlex.quote(str(tmp_path / 'x.npz'))}"
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(["bash", "-c", f"{command} {closed}"], capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
