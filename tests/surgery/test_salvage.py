@@ -201,6 +201,18 @@ def test_an_hdf5_file_that_is_cut_off_or_of_which_a_group_is_damaged(tmp_path: P
     assert [each.name for each in found.lost] == ["layer3"]
 
 
+def test_a_dataset_of_chunks_that_unpack_to_much_more_than_the_file_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["v"] = np.ones(3, np.float32)
+        file.create_dataset("w", (1 << 26,), "f4", chunks=(1 << 25,), compression="gzip")[:] = np.zeros(1 << 26, "f4")
+    found = salvage(path)
+    assert list(found.tensors) == ["v"]
+    assert [(each.name, each.why.partition(",")[0]) for each in found.lost] == [
+        ("w", f"w is in chunks of {1 << 27} bytes")
+    ]
+
+
 def test_names_of_hdf5_that_are_not_utf_8_are_lost_and_said(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:

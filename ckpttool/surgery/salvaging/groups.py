@@ -6,15 +6,16 @@ import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.temporary_folders import TemporaryFolder
-from ckpttool.core.tensors import Tensor, TensorSpec
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Tensors
+from ckpttool.formats.hdf5.datasets import checked_place
 from ckpttool.formats.hdf5.heaps import require_heaps_that_end
 from ckpttool.formats.hdf5.source import Hdf5Source, end_address, opened
-from ckpttool.formats.hdf5.values import dtype_in, oddity, read_values, text_of
+from ckpttool.formats.hdf5.values import oddity, text_of
 from ckpttool.surgery.salvaging.tables import Problems
 
 _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
@@ -95,8 +96,10 @@ class DamagedHdf5(Tensors):
                 f"its bytes end at {_end_of(dataset)}, but the file has {self._size} bytes: it is truncated"
             )
         else:
-            spec = TensorSpec(path, tuple(dataset.shape), cast(Any, dtype_in(dataset)))
-            self._tensors[path] = Tensor(spec, partial(read_values, self._source, str(dataset.name), spec))
+            try:
+                self._tensors[path] = checked_place(self._source, dataset, path).tensor(self._source)
+            except FormatError as error:
+                self._problems[path] = str(error).removeprefix(f"{self._source.path}: ")
 
 
 def _problem_of_heaps(source: Hdf5Source) -> str | None:
