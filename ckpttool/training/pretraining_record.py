@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from ckpttool.runtime.pretraining.method import Method
@@ -33,6 +34,7 @@ class PretrainingRecord:
 
     def draw(
         self,
+        place: Path,
         title: str,
         method: Method,
         reports: Sequence[Mapping[str, Any]],
@@ -40,11 +42,15 @@ class PretrainingRecord:
         bound: Bound,
         layout: Sequence[int] | None,
     ) -> None:
-        """Draw the curves of all stages, and rows beside their reconstructions, if the stages have decoders."""
+        """Draw the curves of all stages, and rows beside their reconstructions, if the stages have decoders.
+
+        If the figure is in the folder of the output, it is committed with it; `place` is the output's staging path.
+        """
         if self.picture is None:
             return
         split = bound.splits[1]
         given = {name: rows[:ROWS] for name, rows in bound.feeds(split).items()}
         again = made_again(trained, given)
         rows = {"as given": next(iter(given.values())), **again} if again else {}
-        draw_pretraining(self.picture, title, method, reports, rows, images_of(split, layout) if rows else None)
+        picture, images = self.picture.beside(place), images_of(split, layout) if rows else None
+        draw_pretraining(picture, title, method, reports, rows, images)

@@ -123,6 +123,7 @@ def finetune(
             write_report(place, _report(run, facts, asked, [*task.going_on, *task.chosen], loop.training.left_behind))
             if run.history:
                 write_history(place, run.history)
+            callback.on_output(place)
             saves.end()
     saves.ended()
     return run

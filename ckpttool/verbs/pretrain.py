@@ -125,12 +125,12 @@ def pretrain(
         graph = with_preprocessing_text(grown.graph, task.bound.trained_preprocessing)
         contents = Contents(graph, grown.values, model.provenance if model else None, command)
         drawn = () if model else done.trained
-        record.draw(f"{output.name}: {method}", method, done.told, drawn, task.bound, task.layout)
         facts = {"model": asked["from"], "data": read_part(_place(folder, 0))["data"], "options": asked}
         with staged_output(output, writer, overwrite, _beside(output), done=[folder]) as prefix:
             callback.on_notes(writer.write(contents, prefix, False).notes)
             write_histories(prefix, {stage["layer"]: stage["history"] for stage in done.told})
             write_report(prefix, {**facts, **pretrained.summary()})
+            record.draw(prefix, f"{output.name}: {method}", method, done.told, drawn, task.bound, task.layout)
     return pretrained
 
 

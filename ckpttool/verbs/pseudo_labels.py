@@ -114,14 +114,14 @@ def finetune_in_rounds(
         rounds = Rounds(kept.report, [each.facts() for each in done], kept.number)
         made = Model.open(kept.place)
         contents = Contents(made.graph, made.checkpoint, model.provenance, command)
-        if picture:
-            draw_curves(picture, output.name, [each.epochs for each in done], kept.number)
         beside = [report_path(output), history_path(output)]
         with staged_output(output, writer, overwrite, beside, done=[folder]) as place:
             callback.on_notes(writer.write(contents, place, False).notes)
             asked_for = {**kept.report["options"], **pseudo.flat(), **asdict(recording), "to": to}
             write_report(place, {**kept.report, "options": asked_for, **rounds.as_json()})
             shutil.copyfile(history_path(kept.place), history_path(place))
+            if picture:
+                draw_curves(picture.beside(place), output.name, [each.epochs for each in done], kept.number)
     return rounds
 
 

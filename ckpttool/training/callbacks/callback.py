@@ -112,6 +112,9 @@ class Callback:
     def on_save(self, path: Path) -> None:
         """Receive the prefix under which the run was saved."""
 
+    def on_output(self, place: Path) -> None:
+        """Receive the staging path of the trained model: files that are written beside it are committed with it."""
+
     def on_run_end(self) -> None:
         """Receive the end of the run, whether it finished, was stopped or failed."""
 

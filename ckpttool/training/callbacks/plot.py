@@ -1,12 +1,14 @@
 """The plot: the curves of a run in one figure, drawn by Matplotlib when the run ends."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import MissingDependency, PlanError
 from ckpttool.formats.writing.files import refuse_existing, refuse_unwritable, replacing
+from ckpttool.formats.writing.staging import destination
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.run import Epoch, best_of
 
@@ -40,6 +42,14 @@ class Picture:
             raise MissingDependency(f"`{parameter}` needs Matplotlib: pip install 'ckpttool[plot]'") from error
         self.path, self._new = path, Figure
 
+    def beside(self, place: Path) -> "Picture":
+        """Return the picture among the staged files of an output, to be committed with them, if it is in its folder."""
+        if not destination(place).parent.samefile(self.path.parent):
+            return self
+        staged = copy(self)
+        staged.path = place.with_name(self.path.name)
+        return staged
+
     def figure(self, width: float, height: float) -> Any:
         """Return a new figure of a size in inches."""
         return self._new((width, height), DOTS_PER_INCH, layout="constrained")
@@ -66,8 +76,15 @@ class Plot(Callback):
         """Add an epoch."""
         self._epochs.append(epoch)
 
+    def on_output(self, place: Path) -> None:
+        """Draw the figure where it is committed with the model, if both are in one folder."""
+        picture = self._picture.beside(place)
+        if self._epochs and picture is not self._picture:
+            draw_curves(picture, self._title, [self._epochs])
+            self._epochs = []
+
     def on_run_end(self) -> None:
-        """Draw the figure."""
+        """Draw the figure in another folder, or of a run that was stopped or failed."""
         if self._epochs:
             draw_curves(self._picture, self._title, [self._epochs])
 

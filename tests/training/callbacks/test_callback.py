@@ -21,7 +21,10 @@ def test_every_event_goes_to_all_in_order(event: str) -> None:
 
 
 def test_the_events_are_the_methods_of_a_callback() -> None:
-    run = {"on_plan", "on_graph", "on_run_begin", "on_progress", "on_weights", "on_epoch_end", "on_save", "on_run_end"}
+    run = {
+        *("on_plan", "on_graph", "on_run_begin", "on_progress", "on_weights", "on_epoch_end", "on_save"),
+        *("on_output", "on_run_end"),
+    }
     assert run <= set(EVENTS)
     assert all(callable(getattr(Callback(), event)) for event in EVENTS)
 

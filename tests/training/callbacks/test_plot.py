@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ckpttool.core.errors import CkptError, ExistingOutput, MissingDependency, MissingFile, PlanError
+from ckpttool.formats.writing.staging import staged
 from ckpttool.training.callbacks import plot
 from ckpttool.training.callbacks.plot import Plot
 from ckpttool.training.callbacks.recording import Recording
@@ -65,6 +66,22 @@ def test_a_run_draws_its_whole_history(
     assert histories == [2, len(run.history)]
     with Image.open(tmp_path / "run.png") as image:
         assert (image.format, image.size) == ("PNG", (1200, 1140))
+
+
+@pytest.mark.parametrize("folder", [".", "plots"])
+def test_a_picture_in_the_folder_of_the_model_is_committed_with_it(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "plots").mkdir()
+    path = tmp_path / folder / "run.png"
+    drawing = Plot(path, "out.ckpt", overwrite=False)
+    drawing.on_run_begin([epoch(1)])
+    with staged(tmp_path / "out.ckpt", lambda: None, list) as place:
+        place.write_text("a model")
+        drawing.on_output(place)
+        assert not path.exists()
+        assert (place.parent / "run.png").exists() == (folder == ".")
+    assert path.exists() == (folder == ".")
+    drawing.on_run_end()
+    assert path.exists()
 
 
 def test_a_vector_picture_and_a_name_with_dollars(tmp_path: Path) -> None:
