@@ -167,12 +167,12 @@ def test_other_servers_are_asked_in_steps_and_must_give_all(monkeypatch):
     source = Piecewise(CONTENT)
     monkeypatch.setattr(servers, "opened", lambda url, size: source)
     monkeypatch.setattr(sparse_files, "STEP", 30)
-    sparse = SparseFile("s3://bucket/x.npz", RemoteFile(len(CONTENT), None))
+    sparse = SparseFile("gs://bucket/x.npz", RemoteFile(len(CONTENT), None))
     with sparse.stream() as stream:
         stream.seek(10)
         assert stream.read(70) == CONTENT[10:80]
     source.most = 20
-    with pytest.raises(CorruptCheckpoint, match=r"s3://bucket/x\.npz: the server gave 20 bytes at 100, not 30"):
+    with pytest.raises(CorruptCheckpoint, match=r"gs://bucket/x\.npz: the server gave 20 bytes at 100, not 30"):
         sparse.need(100, 50)
     source.most, source.asked = 30, 0
     for _ in range(2):

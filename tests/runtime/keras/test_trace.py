@@ -178,6 +178,7 @@ def test_an_error_of_the_tool_keeps_its_kind_and_facts(tmp_path: Path, monkeypat
         Model.open(tmp_path / "net.keras")
 
 
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built:UserWarning")
 def test_a_network_without_inputs_cannot_be_traced(tmp_path: Path) -> None:
     keras.Sequential([], name="empty").save(tmp_path / "net.keras")
 
