@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.core import seen_files
-from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.lineage.output import KEY
 
 if TYPE_CHECKING:
@@ -118,10 +118,7 @@ class SourceFile:
             CorruptCheckpoint: one of its files has been replaced or removed since it was opened.
         """
         if self._hash is None and self.named.files:
-            try:
-                threads.start(self._files(), partial(setattr, self, "_hash"))
-            except MissingFile as error:
-                raise CorruptCheckpoint(f"{self.path} changed while it was read: {error}") from error
+            threads.start(self._files(), partial(setattr, self, "_hash"))
 
     def _files(self) -> list[Path]:
         """Return the paths of its files, after checking that they still are those that were opened."""
