@@ -157,3 +157,14 @@ def test_the_oldest_are_left_out_and_counted() -> None:
     for day in range(MOST_RECORDS + 2):
         chain = chain.then(record(day))
     assert (len(chain.records), chain.records[0], chain.left_out) == (MOST_RECORDS, record(2), 3)
+
+
+def test_of_a_folder_of_chunks_all_its_files_whatever_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr" / "w" / "c").mkdir(parents=True)
+    for name in ("zarr.json", "w/zarr.json", "w/c/0"):
+        (tmp_path / "a.zarr" / name).write_text(name)
+    (tmp_path / "a.zarr" / "link").symlink_to("nowhere")
+    first = Source.of(tmp_path / "a.zarr", "zarr", {})
+    assert first.files == tuple(f"a.zarr/{name}" for name in ("w/c/0", "w/zarr.json", "zarr.json"))
+    (tmp_path / "a.zarr/w/c/0").write_text("1")
+    assert Source.of(tmp_path / "a.zarr", "zarr", {}).hash != first.hash
