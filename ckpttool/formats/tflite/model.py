@@ -20,7 +20,7 @@ WAYS = {1: "is quantised by a custom method", 2: "is quantised by blocks"}
 """Unsupported quantisations, by the type of their details."""
 DATA, OFFSET, SIZE = 0, 1, 2
 TEXT_NAME, TEXT_BUFFER = 0, 1
-SUBGRAPH_LIMIT, TENSOR_LIMIT, BUFFER_LIMIT = 10_000, 200_000, 400_000
+SUBGRAPH_LIMIT, TENSOR_LIMIT, BUFFER_LIMIT = 10_000, 50_000, 400_000
 RANK_LIMIT = 32
 RUNTIME, VERSION_LIMIT = "min_runtime_version", 64
 """The key of the only metadata that is read, and its maximum size in bytes."""
